@@ -1,0 +1,9 @@
+"""The JSON control plane under `/gateway`: health, tokens, who am I, its own documentation.
+
+It does not know ComfyUI, nor how a credential is proved.
+"""
+
+from gateway.api.application import control
+from gateway.api.routes import router
+
+__all__ = ["control", "router"]

@@ -1,0 +1,82 @@
+"""The routes of the control plane. They do not know how a credential is proved, nor what makes the gateway ready."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.security import OAuth2PasswordRequestForm
+
+from gateway.api.ports import AccessTokens, Authenticator, Readiness
+from gateway.api.shapes import AccessToken, Error, Health, Me, Ready
+from gateway.errors import InvalidRequest
+from gateway.identity.principal import Principal
+
+_MAX_NAME = 64
+_MAX_PASSWORD = 1024
+_REFUSED: dict[int | str, dict[str, Any]] = {401: {"model": Error}, 429: {"model": Error}}
+
+
+def router(*, authenticator: Authenticator, tokens: AccessTokens, ready: Readiness) -> APIRouter:
+    """The routes, to be included where `/gateway` is served."""
+    routes = APIRouter()
+    _add_health(routes, ready)
+    _add_token(routes, authenticator, tokens)
+    _add_me(routes, authenticator)
+    return routes
+
+
+def _add_health(routes: APIRouter, ready: Readiness) -> None:
+    async def healthz() -> Health:
+        """Liveness: the process runs and answers."""
+        return Health()
+
+    async def readyz(response: Response) -> Ready:
+        """Readiness: 503 while a part is missing that requests need."""
+        checks = dict(await ready())
+        is_ready = all(checks.values())
+        response.status_code = 200 if is_ready else 503
+        return Ready(status="ready" if is_ready else "unavailable", checks=checks)
+
+    for path, endpoint in (("/gateway/healthz", healthz), ("/gateway/readyz", readyz)):
+        routes.add_api_route(path, endpoint, methods=["GET"], tags=["health"])
+        routes.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False)
+
+
+def _add_token(routes: APIRouter, authenticator: Authenticator, tokens: AccessTokens) -> None:
+    async def token(
+        request: Request, response: Response, form: Annotated[OAuth2PasswordRequestForm, Depends()]
+    ) -> AccessToken:
+        """Change a name and a password, or an API token in the password's place, into a token for `Authorization:
+        Bearer`.
+
+        It holds for minutes, and ends at once when the user is disabled or changes the password, and with the API
+        token.
+        """
+        if len(form.username) > _MAX_NAME or not 0 < len(form.password) <= _MAX_PASSWORD:
+            raise InvalidRequest(f"A name has at most {_MAX_NAME} characters, a password 1 to {_MAX_PASSWORD}.")
+        principal = await authenticator.login(form.username, form.password, ip=request.scope["gateway"]["client_ip"])
+        issued = await tokens.access(principal)
+        request.scope["gateway"]["principal"] = principal
+        response.headers["Cache-Control"] = "no-store"
+        return AccessToken(
+            access_token=issued.text, expires_in=issued.seconds, scope=" ".join(sorted(principal.permissions))
+        )
+
+    routes.add_api_route("/gateway/api/v1/auth/token", token, methods=["POST"], responses=_REFUSED, tags=["auth"])
+
+
+def _add_me(routes: APIRouter, authenticator: Authenticator) -> None:
+    async def caller(request: Request) -> Principal:
+        return await authenticator.authenticate(request.scope)
+
+    async def me(principal: Annotated[Principal, Depends(caller)], response: Response) -> Me:
+        """Who the credential belongs to, and what it allows."""
+        response.headers["Cache-Control"] = "no-store"
+        return Me(
+            name=principal.name,
+            role=principal.role,
+            permissions=sorted(principal.permissions),
+            via=principal.via,
+            expires_at=principal.expires_at,
+        )
+
+    routes.add_api_route("/gateway/api/v1/me", me, methods=["GET"], responses=_REFUSED, tags=["account"])

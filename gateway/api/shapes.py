@@ -1,0 +1,56 @@
+"""The JSON of the control plane, as models; they are also its documentation. They do not know where the values come
+from.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+
+class Health(BaseModel):
+    """The process runs."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Ready(BaseModel):
+    """Whether requests can be served, and which of the parts that this takes are there."""
+
+    status: Literal["ready", "unavailable"]
+    checks: dict[str, bool]
+
+
+class AccessToken(BaseModel):
+    """The answer of an OAuth 2 token endpoint (RFC 6749, 5.1)."""
+
+    access_token: str
+    token_type: Literal["bearer"] = "bearer"
+    expires_in: int = Field(description="Seconds.")
+    scope: str = Field(description="What it may be used for, separated by spaces.")
+
+
+class Me(BaseModel):
+    """The caller."""
+
+    name: str
+    role: str
+    permissions: list[str]
+    via: Literal["token", "password", "session", "jwt"] = Field(description="The kind of credential that came along.")
+    expires_at: float | None = Field(description="When the credential ends, in seconds since 1970; null means never.")
+
+
+class ErrorBody(BaseModel):
+    """What went wrong, for a program and for a person."""
+
+    type: str
+    message: str
+    details: str
+    extra_info: dict[str, Any]
+
+
+class Error(BaseModel):
+    """Every refusal, here and at ComfyUI's addresses."""
+
+    error: ErrorBody
+    node_errors: dict[str, Any]
+    request_id: str

@@ -1,0 +1,161 @@
+"""Assembly: the only room that knows everyone. It makes the parts, hands each what it needs, and starts and stops them
+in order.
+
+It decides nothing; whoever looks for a decision finds the room that takes it by the imports below.
+"""
+
+import secrets
+import time
+from collections.abc import Callable
+from typing import Final
+
+from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
+
+from gateway import api, web
+from gateway.comfy.table import Call
+from gateway.config import Settings
+from gateway.edge.access_log import AccessLog
+from gateway.edge.authentication import Authenticator
+from gateway.edge.boundary import Boundary
+from gateway.edge.issuing import Issuer
+from gateway.errors import StoreUnavailable
+from gateway.identity.jwt import Keys
+from gateway.identity.passwords import Passwords
+from gateway.identity.principal import Principal
+from gateway.jobs.follow import Rules
+from gateway.jobs.works import Works
+from gateway.policy.access import decide
+from gateway.policy.origin import require_json
+from gateway.proxy.answers import OwnAnswers
+from gateway.proxy.forward import Proxy
+from gateway.proxy.relay import Relay
+from gateway.store import Store
+from gateway.store.first_start import FirstAdmin, ensure_admin
+from gateway.store.keys import ensure_keys
+from gateway.store.transactions import url_of
+from gateway.upstream.server import Server
+
+OURS: Final = "/gateway"
+MEBIBYTE: Final = 1024 * 1024
+
+
+async def first_start(settings: Settings) -> FirstAdmin | None:
+    """Make what a first start makes, the database, the keys and an administrator; the administrator, if it is one.
+
+    Raises ConfigError or StoreUnavailable when the data directory is of no use.
+    """
+    ensure_keys(settings.data_dir, secret_key=settings.secret_key, random=secrets.token_bytes)
+    async with await Store.open(url_of(settings)) as store:
+        return await ensure_admin(store, Passwords(), random=secrets.token_bytes, now=time.time())
+
+
+class Gateway:
+    """The ASGI application. Its parts are made at start-up, inside the event loop that they live in."""
+
+    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
+        self._settings, self._clock = settings, clock
+        self._app: Boundary | None = None
+        self._store: Store | None = None
+        self._server: Server | None = None
+        self.works: Works | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        assert self._app is not None, "the server sends no request before start-up is complete"
+        await self._app(scope, receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self.start()
+        except Exception as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            raise
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def start(self) -> None:
+        """Open what has to be open before the first request."""
+        settings = self._settings
+        keys = ensure_keys(settings.data_dir, secret_key=settings.secret_key, random=secrets.token_bytes)
+        self._store = await Store.open(url_of(settings))
+        self._server = Server(settings.comfyui[0])
+        await self._server.start()
+        self.works = Works(
+            ledger=self._store.ledger,
+            server=self._server,
+            client_id=await self._store.servers.client_id(self._server.url, lambda: secrets.token_hex(16)),
+            rules=_rules(settings),
+            history_days=settings.history_days,
+            now=self._clock,
+        )
+        self._app = self._assembled(self._store, self._server, self.works, keys)
+        await self.works.start()
+
+    async def stop(self) -> None:
+        """Close in the opposite order."""
+        if self.works and self._server and self._store:
+            await self.works.stop()
+            await self._server.close()
+            await self._store.close()
+
+    def _assembled(self, store: Store, server: Server, works: Works, keys: Keys) -> Boundary:
+        settings = self._settings
+        authenticator = Authenticator(store, keys=keys, settings=settings, clock=self._clock)
+        issuer = Issuer(store, keys=keys, settings=settings, clock=self._clock, random=secrets.token_bytes)
+        proxy = Proxy(
+            authenticate=authenticator.authenticate,
+            guard=guard,
+            server=server,
+            answers=OwnAnswers(works, settings, boot=secrets.token_hex(8)).handlers(),
+            socket=Relay(works, settings, until_invalid=authenticator.ended),
+            extra_routes=lambda role: settings.roles[role].routes,
+            upload_limit=lambda role: settings.roles[role].max_upload_mb * MEBIBYTE,
+        )
+        pages = web.router(authenticator=authenticator, sessions=issuer, settings=settings)
+        ours = api.control(authenticator=authenticator, tokens=issuer, ready=self._ready, routers=[pages])
+        return Boundary(
+            Doors(proxy, ours), settings=settings, authenticate=authenticator.authenticate, access_log=AccessLog()
+        )
+
+    async def _ready(self) -> dict[str, bool]:
+        """Whether requests find what they need: a database that answers, a ComfyUI that takes jobs."""
+        assert self._store is not None, "nobody asks before start-up is complete"
+        try:
+            store = await self._store.is_current()
+        except StoreUnavailable:
+            store = False
+        return {"database": store, "comfyui": self.works is not None and self.works.connected}
+
+
+class Doors:
+    """Two applications behind one: everything below `/gateway` is ours, everything else is ComfyUI's."""
+
+    def __init__(self, proxy: Proxy, control: FastAPI) -> None:
+        self._proxy, self._control = proxy, control
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope["path"]
+        ours = path == OURS or path.startswith(f"{OURS}/")
+        await (self._control if ours else self._proxy)(scope, receive, send)
+
+
+def guard(principal: Principal, call: Call, scope: Scope) -> None:
+    """What a known caller may ask; the same-origin proof of a cookie session was part of knowing the caller."""
+    decide(principal, call)
+    if principal.is_cookie and call.row.json:
+        require_json(scope["headers"])
+
+
+def _rules(settings: Settings) -> Rules:
+    """Events reach users, not roles, so what any role may see is let through to the hub."""
+    events = [role.events for role in settings.roles.values()]
+    return Rules(
+        broadcast=frozenset(name for rule in events for name in rule.broadcast),
+        owner_of_running=frozenset(name for rule in events for name in rule.owner_of_running),
+    )

@@ -1,0 +1,127 @@
+"""`comfy-gateway demo`: the gateway in front of a simulated ComfyUI, with two users, nothing kept. It does not know
+what they may do."""
+
+import asyncio
+import json
+import secrets
+import shlex
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.app import Gateway, first_start
+from gateway.cli.place import note
+from gateway.cli.serve import address, server
+from gateway.config import Settings, load
+from gateway.demo.server import Simulator
+from gateway.identity.passwords import Passwords
+from gateway.identity.tokens import mint
+from gateway.log import configure
+from gateway.store import Store, TokenRow
+from gateway.store.transactions import url_of
+
+USERS = ("alice", "bob")
+PASSWORD_BYTES = 9
+PICTURE = {
+    "3": {
+        "class_type": "KSampler",
+        "inputs": {
+            "seed": 7,
+            "steps": 8,
+            "cfg": 7,
+            "sampler_name": "euler",
+            "scheduler": "normal",
+            "denoise": 1,
+            "model": ["4", 0],
+            "positive": ["6", 0],
+            "negative": ["7", 0],
+            "latent_image": ["5", 0],
+        },
+    },
+    "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "v1-5-pruned-emaonly.safetensors"}},
+    "5": {"class_type": "EmptyLatentImage", "inputs": {"width": 256, "height": 256, "batch_size": 1}},
+    "6": {"class_type": "CLIPTextEncode", "inputs": {"text": "a door in a wall", "clip": ["4", 1]}},
+    "7": {"class_type": "CLIPTextEncode", "inputs": {"text": "", "clip": ["4", 1]}},
+    "8": {"class_type": "VAEDecode", "inputs": {"samples": ["3", 0], "vae": ["4", 2]}},
+    "9": {"class_type": "SaveImage", "inputs": {"filename_prefix": "hello", "images": ["8", 0]}},
+}
+
+
+def demo(port: Annotated[int, typer.Option(help="The port to listen on.")] = 8190) -> None:
+    """Try the gateway: a simulated ComfyUI, two users, and one curl line that makes a picture."""
+    configure(json=False)
+    with tempfile.TemporaryDirectory(prefix="comfy-gateway-demo-") as directory:
+        asyncio.run(_demo(port, Path(directory)))
+
+
+async def _demo(port: int, directory: Path) -> None:
+    simulator = Simulator(directory=directory / "comfyui", seconds_per_step=0.15)
+    await simulator.start()
+    try:
+        flags = {"comfyui": [simulator.url], "port": port, "data_dir": directory / "gateway"}
+        settings = load(config=None, flags=flags, environ={})
+        await first_start(settings)
+        print(await _introduction(settings), flush=True)
+        await server(settings, Gateway(settings)).serve()
+    finally:
+        await simulator.stop()
+        note("Stopped; nothing was kept.")
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody to be, in the demonstration."""
+
+    name: str
+    password: str
+    token: str
+
+
+async def _introduction(settings: Settings) -> str:
+    people = [await _person(settings, name) for name in USERS]
+    lines = [
+        "",
+        f"The gateway is at {address(settings)}/ and behind it is a simulated ComfyUI. Two users:",
+        "",
+        *(f"  {person.name:6} password {person.password}  token {person.token}" for person in people),
+        "",
+        f"Make a picture as {people[0].name}:",
+        "",
+        curl_line(address(settings), people[0].token),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+async def _person(settings: Settings, name: str) -> Person:
+    password, minted, now = secrets.token_urlsafe(PASSWORD_BYTES), mint(secrets.token_bytes), time.time()
+    async with await Store.open(url_of(settings)) as store:
+        user = await store.users.add(
+            name, role="member", now=now, random=secrets.token_bytes, password_hash=Passwords().hash(password)
+        )
+        await store.tokens.add(
+            TokenRow(
+                minted.id,
+                user_id=user.id,
+                name="demo",
+                digest=minted.digest,
+                scopes=None,
+                created_at=now,
+                expires_at=None,
+            )
+        )
+    return Person(name, password, minted.secret_text)
+
+
+def curl_line(base: str, token: str) -> str:
+    """One line that submits a picture, waits for it, and keeps it as picture.png."""
+    header = f"-H 'X-API-Key: {token}'"
+    wait = "--retry 30 --retry-delay 1 --retry-all-errors"
+    return (
+        f"curl -sSf {header} -d {shlex.quote(json.dumps({'prompt': PICTURE}))} {base}/prompt -o /dev/null --next "
+        f"-sf {wait} {header} '{base}/view?filename=hello_00001_.png' -o picture.png"
+    )

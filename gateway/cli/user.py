@@ -1,0 +1,144 @@
+"""`comfy-gateway user`: adds, lists, changes, disables and removes users. It does not know how a password is proved."""
+
+import asyncio
+import secrets
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from gateway.cli.moments import day
+from gateway.cli.place import ConfigFile, DataDir, note, opened, settings_of, table, user_named
+from gateway.config import Settings
+from gateway.errors import InvalidRequest
+from gateway.identity.passwords import Passwords
+from gateway.store import User
+
+app = typer.Typer(help="Users.", no_args_is_help=True, rich_markup_mode=None)
+
+Name = Annotated[str, typer.Argument(metavar="NAME")]
+PasswordStdin = Annotated[
+    bool, typer.Option("--password-stdin", help="Read the password, one line, from standard input.")
+]
+
+
+@app.command()
+def add(
+    name: Name,
+    role: Annotated[str, typer.Option(help="One of the roles in the settings.")] = "member",
+    password_stdin: PasswordStdin = False,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Add a user; the password is asked for on a terminal."""
+    settings = settings_of(config, data_dir)
+    _require_role(settings, role)
+    password_hash = _hash(_password(stdin=password_stdin)) if password_stdin or sys.stdin.isatty() else None
+    asyncio.run(_add(settings, name, role=role, password_hash=password_hash))
+    note(f"Added {name} ({role})." if password_hash else f"Added {name} ({role}) without a password: tokens only.")
+
+
+@app.command("list")
+def list_(config: ConfigFile = None, data_dir: DataDir = None) -> None:
+    """List the users."""
+    users = asyncio.run(_all(settings_of(config, data_dir)))
+    heads = ("NAME", "ROLE", "STATE", "PASSWORD", "ADDED")
+    table(heads, *(_row(user) for user in users))
+
+
+@app.command("set")
+def set_(
+    name: Name,
+    role: Annotated[str | None, typer.Option(help="One of the roles in the settings.")] = None,
+    password: Annotated[bool, typer.Option("--password", help="Ask for a new password.")] = False,
+    password_stdin: PasswordStdin = False,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Change a user's role or password; a new password ends the user's sessions."""
+    if role is None and not password and not password_stdin:
+        raise typer.BadParameter("nothing to set: give --role, --password or --password-stdin")
+    settings = settings_of(config, data_dir)
+    if role is not None:
+        _require_role(settings, role)
+    password_hash = _hash(_password(stdin=password_stdin)) if password or password_stdin else None
+    asyncio.run(_change(settings, name, role=role, password_hash=password_hash))
+    note(f"Changed {name}.")
+
+
+@app.command()
+def disable(name: Name, config: ConfigFile = None, data_dir: DataDir = None) -> None:
+    """Refuse a user at once, and keep everything."""
+    asyncio.run(_change(settings_of(config, data_dir), name, disabled=True))
+    note(f"Disabled {name}.")
+
+
+@app.command()
+def enable(name: Name, config: ConfigFile = None, data_dir: DataDir = None) -> None:
+    """Let a disabled user in again."""
+    asyncio.run(_change(settings_of(config, data_dir), name, disabled=False))
+    note(f"Enabled {name}.")
+
+
+@app.command()
+def remove(name: Name, config: ConfigFile = None, data_dir: DataDir = None) -> None:
+    """Remove a user with all tokens, sessions and jobs."""
+    asyncio.run(_remove(settings_of(config, data_dir), name))
+    note(f"Removed {name}.")
+
+
+async def _add(settings: Settings, name: str, *, role: str, password_hash: str | None) -> None:
+    async with opened(settings, create=True) as store:
+        await store.users.add(name, role=role, now=time.time(), random=secrets.token_bytes, password_hash=password_hash)
+
+
+async def _all(settings: Settings) -> tuple[User, ...]:
+    async with opened(settings) as store:
+        return await store.users.all()
+
+
+async def _change(
+    settings: Settings,
+    name: str,
+    *,
+    role: str | None = None,
+    password_hash: str | None = None,
+    disabled: bool | None = None,
+) -> None:
+    async with opened(settings) as store:
+        user = await user_named(store, name)
+        await store.users.set(user.id, role=role, password_hash=password_hash, disabled=disabled)
+
+
+async def _remove(settings: Settings, name: str) -> None:
+    async with opened(settings) as store:
+        user = await user_named(store, name)
+        await store.users.remove(user.id)
+
+
+def _row(user: User) -> tuple[str, ...]:
+    state = "disabled" if user.disabled else "enabled"
+    return (user.name, user.role, state, "yes" if user.password_hash else "no", day(user.created_at))
+
+
+def _require_role(settings: Settings, role: str) -> None:
+    if role not in settings.roles:
+        raise InvalidRequest(f"There is no role “{role}”; there are {', '.join(sorted(settings.roles))}.")
+
+
+def _password(*, stdin: bool) -> str:
+    """The new password, from standard input or from whoever sits at the terminal."""
+    if stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    if not sys.stdin.isatty():
+        raise InvalidRequest("There is no terminal to ask for a password on: use --password-stdin.")
+    answer: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    return answer
+
+
+def _hash(password: str) -> str:
+    try:
+        return Passwords().hash(password)
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from None

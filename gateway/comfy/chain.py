@@ -1,0 +1,42 @@
+"""How far one can walk along the links of a prompt.
+
+It does not know node classes. A link is an input value `[node id, slot]`, as ComfyUI recognises it: a list of a string
+and a number, at the top level of `inputs` only.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def links(inputs: Mapping[str, Any]) -> Iterator[str]:
+    """The node ids that these inputs are wired to, in order."""
+    for value in inputs.values():
+        if isinstance(value, list) and len(value) == 2:
+            node_id, slot = value
+            if isinstance(node_id, str) and isinstance(slot, int | float):
+                yield node_id
+
+
+def longest_chain(prompt: Mapping[str, Mapping[str, Any]]) -> int:
+    """An upper bound, in nodes, of the longest walk from a node to its ancestors without meeting one twice.
+
+    Exact where there is no cycle. Nodes in a cycle, or behind one, are counted whole: a walk could visit each of them.
+    """
+    parents = {node_id: {name for name in links(node["inputs"]) if name in prompt} for node_id, node in prompt.items()}
+    children: dict[str, list[str]] = {node_id: [] for node_id in prompt}
+    for node_id, names in parents.items():
+        for name in names:
+            children[name].append(node_id)
+    waiting = {node_id: len(names) for node_id, names in parents.items()}
+    length = dict.fromkeys(prompt, 1)
+    ready = [node_id for node_id, count in waiting.items() if not count]
+    done = 0
+    while ready:
+        node_id = ready.pop()
+        done += 1
+        for child in children[node_id]:
+            length[child] = max(length[child], length[node_id] + 1)
+            waiting[child] -= 1
+            if not waiting[child]:
+                ready.append(child)
+    return max(length.values(), default=0) + len(prompt) - done

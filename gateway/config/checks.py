@@ -1,0 +1,79 @@
+"""What a single setting must look like: functions that return a value made plain, or raise ValueError in words. They
+know no setting by name.
+"""
+
+import ipaddress
+import itertools
+import re
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import SecretStr
+
+_MAPPED = ipaddress.ip_network("::ffff:0:0/96")
+"""All of IPv4 in IPv6 clothes."""
+
+
+def separated(value: object) -> object:
+    """A list may be written as one string with commas: an environment variable has no other way."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def _address(text: str) -> SplitResult:
+    """The parts of an http(s) address that names a server and nothing below it."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"“{text}” is no address: {error}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or re.search(r"\s", text):
+        raise ValueError(f"“{text}” is not an absolute http or https address such as http://127.0.0.1:8188")
+    if parts.username is not None or parts.path not in ("", "/") or "?" in text or "#" in text:
+        raise ValueError(f"“{text}” must end after the host and port: no user, path, query or fragment")
+    return parts
+
+
+def server(text: str) -> str:
+    parts = _address(text)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def network(text: str) -> str:
+    """An address or network whose `X-Forwarded-For` is believed. Everybody is refused: then any client could choose
+    its own address.
+    """
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError as error:
+        hint = "; to trust everybody is refused, list your proxies" if text == "*" else f": {error}"
+        raise ValueError(f"“{text}” is no address or network{hint}") from None
+    if network.prefixlen == 0 or (network.version == 6 and network.overlaps(_MAPPED) and network.prefixlen <= 96):
+        raise ValueError(f"“{text}” would trust everybody, list your proxies")
+    return text
+
+
+def secret(key: SecretStr) -> SecretStr:
+    """Security row T25: a secret that can be guessed signs sessions for anybody, so the process refuses to start with
+    one.
+    """
+    data = key.get_secret_value().encode("utf-8", "surrogatepass")
+    if len(data) < 32:
+        raise ValueError("must be at least 32 bytes long; `openssl rand -hex 32` makes a good one")
+    if _is_weak(data):
+        raise ValueError("is too easy to guess; `openssl rand -hex 32` makes a good one")
+    return key
+
+
+def _is_weak(data: bytes) -> bool:
+    few_bytes = len(set(data)) < 8
+    few_steps = len({after - before for before, after in itertools.pairwise(data)}) < 8
+    repeats = data in (data + data)[1:-1]
+    placeholder = re.search(rb"change.?(me|this)|password|secret|example|default|insecure|-----begin", data.lower())
+    return few_bytes or few_steps or repeats or placeholder is not None
+
+
+def route(text: str) -> str:
+    if re.fullmatch(r"(GET|POST|PUT|PATCH|DELETE) /[^\s?#]*", text) is None:
+        raise ValueError(f"“{text}” is not a method and a path such as “GET /vhs/queryvideo”")
+    return text

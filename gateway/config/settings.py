@@ -1,0 +1,128 @@
+"""The settings: one frozen value with everything an operator can choose. It does not know where the values come from,
+nor who uses them.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from gateway.config import checks
+
+Permission = Literal["read", "submit", "admin"]
+Origin = Literal["default", "file", "environment", "flag"]
+
+_DEFAULT_ROLES: Mapping[str, Mapping[str, Any]] = {
+    "member": {"permissions": ["read", "submit"]},
+    "admin": {"permissions": ["read", "submit", "admin"]},
+}
+
+Servers = Annotated[
+    tuple[Annotated[str, AfterValidator(checks.server)], ...], NoDecode, BeforeValidator(checks.separated)
+]
+Networks = Annotated[
+    tuple[Annotated[str, AfterValidator(checks.network)], ...], NoDecode, BeforeValidator(checks.separated)
+]
+Routes = tuple[Annotated[str, AfterValidator(checks.route)], ...]
+
+
+class Events(BaseModel):
+    """What becomes of event types that are not ComfyUI's own: sent to everybody, or to the owner of the running job.
+    Others are dropped.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True)
+
+    broadcast: tuple[str, ...] = ()
+    owner_of_running: tuple[str, ...] = Field(default=(), alias="owner-of-running")
+
+
+class Role(BaseModel):
+    """What a role may do, and its limits. Sizes are in 1024 * 1024 bytes; `weight` is the share in the fair queue."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    permissions: frozenset[Permission]
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    max_queued: Annotated[int, Field(ge=1)] = 100
+    max_upload_mb: Annotated[int, Field(ge=1)] = 100
+    max_sockets: Annotated[int, Field(ge=1)] = 32
+    routes: Routes = ()
+    events: Events = Events()
+
+
+class Settings(BaseSettings):
+    """Everything an operator can choose. Made by `load`; tests make one directly and must give `data_dir`."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    data_dir: Annotated[Path, AfterValidator(Path.expanduser)]
+    comfyui: Servers = ("http://127.0.0.1:8188",)
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8190
+    database_url: str | None = None
+    public_url: Annotated[str, AfterValidator(checks.server)] | None = None
+    trusted_proxies: Networks = ()
+    secret_key: Annotated[SecretStr, AfterValidator(checks.secret)] | None = None
+    cors_origins: Servers = ()
+    roles: Annotated[dict[str, Role], NoDecode] = Field(default={}, validate_default=True)
+    history_newest: Annotated[int, Field(ge=1)] = 200
+    history_days: Annotated[int, Field(ge=1)] = 90
+    session_hours: Annotated[int, Field(ge=1)] = 168
+    access_minutes: Annotated[int, Field(ge=1)] = 15
+    max_prompt_mb: Annotated[int, Field(ge=1)] = 8
+
+    _origins: Mapping[tuple[str, ...], Origin] = PrivateAttr(default={})
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what `load` hands in: the library's own sources read the process's environment and forget which value
+        came from where.
+        """
+        return (init_settings,)
+
+    @field_validator("comfyui")
+    @classmethod
+    def _one_server(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        if len(urls) != 1:
+            raise ValueError(f"exactly one ComfyUI server, not {len(urls)}: several are not available yet")
+        return urls
+
+    @field_validator("database_url")
+    @classmethod
+    def _sqlite(cls, url: str | None) -> str | None:
+        if url is not None and re.match(r"sqlite(\+aiosqlite)?:///.+", url) is None:
+            raise ValueError("must be sqlite:///path/to/file.db: other databases are not available yet")
+        return url
+
+    @field_validator("roles", mode="before")
+    @classmethod
+    def _over_the_defaults(cls, roles: object) -> object:
+        """A table for a role that we have changes the keys it names and leaves the others."""
+        if not isinstance(roles, Mapping):
+            return roles
+        changed = {name: _merged(name, table) for name, table in roles.items()}
+        return {**_DEFAULT_ROLES, **changed}
+
+
+def _merged(name: str, table: object) -> object:
+    return {**_DEFAULT_ROLES.get(name, {}), **table} if isinstance(table, Mapping) else table

@@ -1,0 +1,210 @@
+"""Who asks: the credentials of a request, tried in their order, and a memory that is dropped as soon as anything
+changes.
+
+It does not know what is asked for, nor whether it is allowed.
+"""
+
+import asyncio
+import hashlib
+import secrets
+import time
+from collections.abc import Callable
+from typing import Final
+
+from starlette.types import Scope
+
+from gateway.config import Settings
+from gateway.edge.passwords import PasswordCheck
+from gateway.edge.proofs import Authenticated, Proofs, Refused
+from gateway.edge.slowdown import Slowdown
+from gateway.edge.validity import Validity
+from gateway.errors import GatewayError, LockedOut, StoreUnavailable, TokenExpired, Unauthenticated
+from gateway.identity import tokens
+from gateway.identity.credentials import Credential, Jwt, Token, UserPassword, find
+from gateway.identity.jwt import Keys
+from gateway.identity.passwords import Passwords
+from gateway.identity.principal import Principal
+from gateway.log import get_logger
+from gateway.policy.origin import cookie_name, own_origins, require_same_origin
+from gateway.store.database import Store
+
+CHALLENGE: Final = 'Bearer realm="ComfyUI Gateway"'
+"""Never `Basic`: for that a browser opens a password dialog of its own, on top of the login page."""
+
+_MOST_REMEMBERED: Final = 10_000
+_TOUCH_SECONDS: Final = 60.0
+
+log = get_logger(__name__)
+
+
+class Authenticator:
+    """Authenticates requests. `clock` gives seconds since 1970."""
+
+    def __init__(
+        self,
+        store: Store,
+        keys: Keys,
+        settings: Settings,
+        clock: Callable[[], float] = time.time,
+        *,
+        passwords: Passwords | None = None,
+        slowdown: Slowdown | None = None,
+        random: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> None:
+        self._store: Final = store
+        self._clock: Final = clock
+        self._public_url: Final = settings.public_url
+        self._slowdown: Final = slowdown or Slowdown()
+        self._proofs: Final = Proofs(store, keys=keys, settings=settings, clock=clock)
+        self._passwords: Final = PasswordCheck(
+            store, passwords=passwords or Passwords(), slowdown=self._slowdown, clock=clock, random=random
+        )
+        self._validity: Final = Validity(self._proofs, changes=store.changes, clock=clock)
+        self.still_valid: Final = self._validity.still
+        self.ended: Final = self._validity.ended
+        self._memory: Final[dict[bytes, Authenticated]] = {}
+        self._version = -1
+        self._touched: Final[dict[str, float]] = {}
+        self._touching: Final[set[asyncio.Task[None]]] = set()
+
+    async def authenticate(self, scope: Scope) -> Principal:
+        """The principal of a request that came through the boundary; also set in `scope["gateway"]`.
+
+        Raises Unauthenticated, TokenExpired or LockedOut if no credential is good; CsrfRefused for a session cookie
+        that cannot prove that our own pages sent the request; StoreUnavailable.
+        """
+        about = scope["gateway"]
+        credentials = find(
+            path_token=about["path_token"],
+            headers=scope["headers"],
+            query=scope["query_string"],
+            cookie_name=cookie_name(secure=about["secure"]),
+        )
+        if any(_is_carried(credential) for credential in credentials):
+            about["carried"] = True
+        principal = await self._first_good(credentials, ip=about["client_ip"])
+        if principal.is_cookie:
+            self._require_own_page(scope)
+        about["principal"] = principal
+        if principal.via == "token":
+            self._touch(principal)
+        return principal
+
+    async def login(self, name: str, password: str, *, ip: str) -> Principal:
+        """Who logs in with a name and a password, or with an API token in the password's place and any name.
+
+        Raises Unauthenticated, TokenExpired or LockedOut.
+        """
+        is_token = password.startswith(tokens.PREFIX)
+        credential = Token(password, "basic") if is_token else UserPassword(name, password)
+        return await self._first_good((credential,), ip=ip)
+
+    async def close(self) -> None:
+        """Finish what was begun in the background."""
+        if self._touching:
+            await asyncio.wait(self._touching)
+
+    async def _first_good(self, credentials: tuple[Credential, ...], *, ip: str) -> Authenticated:
+        if not credentials:
+            raise _refused(Unauthenticated, "Log in, or send a token.", "no credential")
+        version = self._forget_if_changed()
+        refusals: list[Refused] = []
+        locked: LockedOut | None = None
+        for credential in credentials:
+            try:
+                found = await self._proof(credential, ip=ip, version=version)
+            except LockedOut as error:
+                locked = error
+                continue
+            if isinstance(found, Authenticated):
+                return found
+            refusals.append(found)
+        raise locked or self._refusal(refusals, credentials, ip=ip)
+
+    async def _proof(self, credential: Credential, *, ip: str, version: int) -> Authenticated | Refused:
+        match credential:
+            case Token(text=text):
+                parsed = tokens.parse(text)
+                if parsed is None:
+                    return Refused("not in the form of our tokens")
+                key = parsed.digest
+                return self._known(key) or self._keep(key, await self._proofs.token(parsed), version)
+            case Jwt(text=text, source=source):
+                # The text may be the key: the verifier takes one spelling of each token only.
+                key = hashlib.sha256(f"{source} {text}".encode("utf-8", "surrogatepass")).digest()
+                prove = self._proofs.session if source == "cookie" else self._proofs.access
+                return self._known(key) or self._keep(key, await prove(text), version)
+            case UserPassword(name=name, password=password):
+                user = await self._passwords.user(name, password, ip=ip)
+                return Refused("wrong name or password") if user is None else self._proofs.password(user)
+
+    def _known(self, key: bytes) -> Authenticated | None:
+        found = self._memory.get(key)
+        if found is None or (found.expires_at is not None and self._clock() >= found.expires_at):
+            return None
+        return found
+
+    def _keep(self, key: bytes, found: Authenticated | Refused, version: int) -> Authenticated | Refused:
+        """Only what was looked up under the version that still is: a change meanwhile may have been missed or not."""
+        if isinstance(found, Authenticated) and version == self._version:
+            if len(self._memory) >= _MOST_REMEMBERED:
+                self._memory.clear()
+            self._memory[key] = found
+        return found
+
+    def _forget_if_changed(self) -> int:
+        version = self._store.changes.version()
+        if version != self._version:
+            self._version = version
+            self._memory.clear()
+            self._passwords.forget()
+        return version
+
+    def _refusal(self, refusals: list[Refused], credentials: tuple[Credential, ...], *, ip: str) -> GatewayError:
+        """What is sent on purpose and wrong is counted; a cookie whose session has ended is nobody's attempt."""
+        reason = "; ".join(refused.reason for refused in refusals)
+        if refusals and all(refused.expired for refused in refusals):
+            return _refused(TokenExpired, "The credential has expired.", reason)
+        if any(_is_carried(credential) and not isinstance(credential, UserPassword) for credential in credentials):
+            self._slowdown.failed_token(ip)
+        return _refused(Unauthenticated, "The credential is not valid.", reason)
+
+    def _require_own_page(self, scope: Scope) -> None:
+        headers = scope["headers"]
+        host = next((value.decode("latin-1") for name, value in headers if name == b"host"), None)
+        require_same_origin(
+            method=scope.get("method", "GET"),
+            headers=headers,
+            own_origins=own_origins(public_url=self._public_url, host=host),
+            websocket=scope["type"] == "websocket",
+        )
+
+    def _touch(self, principal: Authenticated) -> None:
+        """Note the use of a token, at most once a minute and without making the request wait for it."""
+        token_id, now = principal.credential_id or "", self._clock()
+        if now - self._touched.get(token_id, 0.0) < _TOUCH_SECONDS:
+            return
+        if len(self._touched) >= _MOST_REMEMBERED:
+            self._touched.clear()
+        self._touched[token_id] = now
+        task = asyncio.create_task(self._write_touch(token_id, now))
+        self._touching.add(task)
+        task.add_done_callback(self._touching.discard)
+
+    async def _write_touch(self, token_id: str, now: float) -> None:
+        try:
+            await self._store.tokens.touch(token_id, now=now)
+        except StoreUnavailable as error:
+            log.warning("token_use_not_noted", token_id=token_id, reason=error.reason)
+
+
+def _is_carried(credential: Credential) -> bool:
+    """Whether somebody sent it on purpose; a cookie is added by the browser."""
+    return not (isinstance(credential, Jwt) and credential.source == "cookie")
+
+
+def _refused(kind: type[Unauthenticated], message: str, reason: str) -> Unauthenticated:
+    details = (
+        "Send Authorization: Bearer <token>, X-API-Key: <token> or ?token=<token>. In a browser open /gateway/login."
+    )
+    return kind(message, details=details, headers={"WWW-Authenticate": CHALLENGE}, reason=reason)

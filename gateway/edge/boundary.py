@@ -1,0 +1,108 @@
+"""What every request passes first and every answer last: ids, the path token, refusals as answers, one line of log.
+
+It does not know who asks or what for; it learns of that only what `scope["gateway"]` says in the end.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+from urllib.parse import unquote
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway.comfy.paths import split_token
+from gateway.config import Settings
+from gateway.edge.access_log import AccessLog
+from gateway.edge.addresses import TrustedProxies
+from gateway.edge.answer import mint_request_id
+from gateway.edge.cors import ALLOW, Cors
+from gateway.edge.exchange import Exchange
+from gateway.errors import GatewayError, NotFound
+from gateway.log import get_logger
+
+Authenticate = Callable[[Scope], Awaitable[object]]
+
+_OURS: Final = b"/gateway"
+
+log = get_logger(__name__)
+
+
+class Boundary:
+    """The outermost ASGI application. It makes the dict `scope["gateway"]` for those below:
+
+    `request_id`; `client_ip`; `secure`, whether the browser speaks https with us; `path_token`, text or None; and, for
+    them to set, `principal`, and `carried`, whether a credential other than a cookie came along.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, settings: Settings, authenticate: Authenticate, access_log: AccessLog | None = None
+    ) -> None:
+        self._app: Final = app
+        self._authenticate: Final = authenticate
+        self._access_log: Final = access_log
+        self._proxies: Final = TrustedProxies(settings.trusted_proxies)
+        self._cors: Final = Cors(settings.cors_origins)
+        self._is_public_https: Final = (settings.public_url or "").startswith("https:")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        scope = self._entered(scope)
+        exchange = Exchange(scope, send, added=self._cors.headers(scope["headers"]))
+        try:
+            if scope["type"] == "http" and scope["method"] == "OPTIONS":
+                await self._answer_options(scope, exchange)
+            elif _take_path_token(scope, exchange):
+                await self._app(scope, receive, exchange.send)
+            else:
+                await exchange.answer(308, [(b"location", scope["raw_path"] + b"/")])
+        except GatewayError as error:
+            await exchange.refuse(error)
+        except Exception as error:
+            log.exception("request_failed", request_id=exchange.request_id)
+            await exchange.refuse(GatewayError("The gateway failed.", reason=type(error).__name__))
+        finally:
+            if self._access_log is not None:
+                self._access_log.write(exchange.line())
+
+    def _entered(self, scope: Scope) -> Scope:
+        """A copy: what the server made stays as it is. A request id of the client's own choice is not taken over."""
+        peer = scope.get("client")
+        client = self._proxies.client(peer=peer[0] if peer else None, scheme=scope["scheme"], headers=scope["headers"])
+        about = {
+            "request_id": mint_request_id(),
+            "client_ip": client.ip,
+            "secure": client.secure or self._is_public_https,
+            "path_token": None,
+            "principal": None,
+            "carried": False,
+        }
+        return {**scope, "gateway": about}
+
+    async def _answer_options(self, scope: Scope, exchange: Exchange) -> None:
+        """Answered here, never by ComfyUI: a browser's question for a listed site without a credential, others with
+        one.
+        """
+        headers = self._cors.preflight(scope["headers"])
+        if headers is None:
+            await self._authenticate(scope)
+            headers = [(b"allow", ALLOW)]
+        await exchange.answer(204, headers)
+
+
+def _take_path_token(scope: Scope, exchange: Exchange) -> bool:
+    """`/gateway/t/<token>/view` is `/view` with a credential; its pages must not tell others their address.
+
+    False for `/gateway/t/<token>` alone: the relative links of a page at that address would lose the token.
+    """
+    token, rest = split_token(scope["raw_path"])
+    if token is None:
+        return True
+    if rest == b"":
+        return False
+    if rest[len(_OURS) :][:1] in (b"", b"/") and rest.startswith(_OURS):
+        raise NotFound("Behind a path token there are only the addresses of ComfyUI.")
+    scope["gateway"].update(path_token=token, carried=True)
+    scope.update(raw_path=rest, path=unquote(rest.decode("latin-1")))
+    exchange.added.append((b"referrer-policy", b"no-referrer"))
+    return True

@@ -1,0 +1,38 @@
+"""A close that lets the client read the last answer. It does not know what the answer says.
+
+Closing a socket while unread bytes lie in it sends a reset, and on a reset many clients throw away what they
+received: somebody whose upload was refused would see “connection reset” instead of why. So only our half is closed,
+and what still comes is thrown away for a while.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+
+def close_late(transport: asyncio.Transport, *, after: float, loop: asyncio.AbstractEventLoop) -> None:
+    """Say that nothing more will come; close `after` seconds later, or as soon as the client does."""
+    if transport.is_closing():
+        return
+    if not transport.can_write_eof():
+        transport.close()
+        return
+    transport.write_eof()
+    loop.call_later(after, transport.close)
+
+
+class ClosesLate(asyncio.Transport):
+    """What a response needs of a transport; its `close` is the function `close`."""
+
+    def __init__(self, transport: asyncio.Transport, *, close: Callable[[], None]) -> None:
+        super().__init__()
+        self._transport = transport
+        self._close = close
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self._transport.write(data)
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        self._close()

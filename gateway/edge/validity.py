@@ -1,0 +1,95 @@
+"""When somebody who was let in has to be put out: for open sockets, which authenticate once and then stay for hours.
+
+It does not know what is open, nor how it is closed.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from gateway.edge.proofs import Authenticated, Proofs
+from gateway.errors import StoreUnavailable
+from gateway.identity.principal import Principal
+from gateway.store.changes import Changes
+
+POLL_SECONDS: Final = 0.1
+_RETRY_SECONDS: Final = 1.0
+_FAR: Final = 3600.0
+"""A sleep may be longer than a timer can be set for; it is simply slept again."""
+
+
+class Validity:
+    """Looks for changes of users, tokens and sessions with one timer, however many sockets wait for one."""
+
+    def __init__(self, proofs: Proofs, *, changes: Changes, clock: Callable[[], float]) -> None:
+        self._proofs: Final = proofs
+        self._changes: Final = changes
+        self._clock: Final = clock
+        self._answers: Final[dict[Principal, bool]] = {}
+        self._answers_of = -1
+        self._moved = asyncio.Event()
+        self._seen = -1
+        self._waiting = 0
+        self._poll: asyncio.Task[None] | None = None
+
+    async def still(self, principal: Principal) -> bool:
+        """Whether the credential would be accepted now, with the same permissions. Raises StoreUnavailable."""
+        if principal.expires_at is not None and self._clock() >= principal.expires_at:
+            return False
+        version = self._changes.version()
+        if version != self._answers_of:
+            self._answers.clear()
+            self._answers_of = version
+        if principal in self._answers:
+            return self._answers[principal]
+        answer = isinstance(principal, Authenticated) and await self._proofs.still(principal)
+        if version == self._answers_of:
+            self._answers[principal] = answer
+        return answer
+
+    async def ended(self, principal: Principal) -> None:
+        """Return as soon as the principal is no longer valid: at its expiry, or about a tenth of a second after a
+        change.
+
+        While the store cannot answer, whoever is in stays in: only what is known to have ended is put out.
+        """
+        while True:
+            try:
+                version = self._changes.version()
+                if not await self.still(principal):
+                    return
+                await self._change(version, at_most=self._left(principal))
+            except StoreUnavailable:
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    def _left(self, principal: Principal) -> float:
+        return _FAR if principal.expires_at is None else min(_FAR, max(0.0, principal.expires_at - self._clock()))
+
+    async def _change(self, version: int, *, at_most: float) -> None:
+        """Return when the version is no longer `version`, or after `at_most` seconds.
+
+        No change can fall through: from the look here to the wait there is no await, and the poll begins with what
+        was seen here.
+        """
+        if self._changes.version() != version:
+            return
+        self._waiting += 1
+        if self._poll is None or self._poll.done():
+            self._seen = version
+            self._poll = asyncio.create_task(self._watch())
+        try:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._moved.wait(), at_most)
+        finally:
+            self._waiting -= 1
+
+    async def _watch(self) -> None:
+        while self._waiting:
+            with suppress(StoreUnavailable):
+                version = self._changes.version()
+                if version != self._seen:
+                    self._seen = version
+                    self._moved.set()
+                    self._moved = asyncio.Event()
+            await asyncio.sleep(POLL_SECONDS)

@@ -1,0 +1,29 @@
+"""The one who asks, once a credential was found good. It does not know how that was proved, nor what may be done."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Via = Literal["token", "password", "session", "jwt"]
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A known caller.
+
+    `permissions` are what the role and the scopes of the credential have in common. `credential_id` is the id of the
+    token, or the `jti` of the session or JWT; a password has none. `expires_at` is in seconds since 1970; None means
+    never.
+    """
+
+    user_id: int
+    name: str
+    role: str
+    permissions: frozenset[str]
+    via: Via
+    credential_id: str | None
+    expires_at: float | None
+
+    @property
+    def is_cookie(self) -> bool:
+        """Whether the browser sent the credential by itself, so that the request needs a same-origin proof."""
+        return self.via == "session"

@@ -1,0 +1,142 @@
+"""The unfinished jobs in memory: whose they are, where they are, and who holds a place at the server.
+
+It does not know the database: the ledger is the truth over a restart, and this is rebuilt from it (`recover`).
+"""
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway.policy.fairness import Waiting
+from gateway.store.ledger import Job
+
+PLACES: Final = 2
+"""Jobs that ComfyUI holds at a time: the running one, and the next, which hides the gap between two jobs (design
+§2.4)."""
+
+
+@dataclass(slots=True)
+class Live:
+    """One unfinished job. Times ending in `_at` are seconds of the event loop's clock, but for `started_ms`
+    (milliseconds since the epoch)."""
+
+    prompt_id: str
+    user_id: int
+    client_id: str | None
+    seq: int
+    position: float
+    state: str
+    had_secrets: bool = False
+    secrets: dict[str, str] = field(default_factory=dict)
+    placed: bool = False
+    accepted: bool = False
+    cancel_requested: bool = False
+    posting: bool = False
+    node: str | None = None
+    executed: list[str] = field(default_factory=list)
+    started_ms: int | None = None
+    last_event_ms: int | None = None
+    posted_at: float | None = None
+    answered_at: float | None = None
+    absent_since: float | None = None
+    attempts: int = 0
+
+
+def live_of(job: Job) -> Live:
+    """A ledger row as it stands in memory."""
+    return Live(
+        prompt_id=job.prompt_id,
+        user_id=job.user_id,
+        client_id=job.client_id,
+        seq=job.seq,
+        position=job.position,
+        state=job.state,
+        had_secrets=job.had_secrets,
+        placed=job.state not in ("submitting", "waiting"),
+        accepted=job.state not in ("submitting", "unknown"),
+        cancel_requested=job.cancel_requested,
+        started_ms=job.started_at,
+        attempts=job.attempts,
+    )
+
+
+class Board:
+    """All unfinished jobs, by id. Every change counts up the owner's `revision`, which is what an ETag is made of."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, Live] = {}
+        self._count: Counter[int] = Counter()
+        self._revision: Counter[int] = Counter()
+        self._withdrawn: deque[str] = deque(maxlen=1000)
+
+    def __iter__(self) -> Iterator[Live]:
+        return iter(tuple(self._jobs.values()))
+
+    def add(self, live: Live) -> None:
+        """A job came to be."""
+        self._jobs[live.prompt_id] = live
+        self._count[live.user_id] += 1
+        self.touch(live.user_id)
+
+    def remove(self, live: Live) -> None:
+        """A job ended, or never was."""
+        if self._jobs.pop(live.prompt_id, None) is None:
+            return
+        self._withdrawn.append(live.prompt_id)
+        self._count[live.user_id] -= 1
+        if not self._count[live.user_id]:
+            del self._count[live.user_id]
+        self.touch(live.user_id)
+
+    def get(self, prompt_id: str | None) -> Live | None:
+        """The job, if it is unfinished."""
+        return None if prompt_id is None else self._jobs.get(prompt_id)
+
+    def ended_lately(self, prompt_id: str) -> bool:
+        """Whether this id was one of ours a short while ago."""
+        return prompt_id in self._withdrawn
+
+    def of(self, user_id: int) -> list[Live]:
+        """A user's unfinished jobs, in ledger order."""
+        return sorted((live for live in self._jobs.values() if live.user_id == user_id), key=lambda live: live.seq)
+
+    def count(self, user_id: int) -> int:
+        """How many unfinished jobs the user has: what `status` frames call queue_remaining."""
+        return self._count[user_id]
+
+    def users(self) -> set[int]:
+        """Everybody with an unfinished job."""
+        return set(self._count)
+
+    def touch(self, user_id: int) -> None:
+        """Something that the user can see changed."""
+        self._revision[user_id] += 1
+
+    def revision(self, user_id: int) -> int:
+        """Counts everything that changed for the user since the gateway started."""
+        return self._revision[user_id]
+
+    def running(self) -> Live | None:
+        """The job that ComfyUI executes now: it executes one at a time."""
+        return next((live for live in self._jobs.values() if live.state == "running"), None)
+
+    def placed(self) -> list[Live]:
+        """The jobs that ComfyUI has, or may have."""
+        return [live for live in self._jobs.values() if live.placed]
+
+    def waiting(self) -> list[Waiting]:
+        """The queue, for `fairness`."""
+        return [
+            Waiting(prompt_id=live.prompt_id, user_id=live.user_id, seq=live.seq, position=live.position)
+            for live in self._jobs.values()
+            if live.state == "waiting" and not live.cancel_requested
+        ]
+
+    def take_place(self, live: Live) -> bool:
+        """Give a new job a place at the server if one is free and nobody waits. No await between the question and the
+        answer: nobody comes between."""
+        if len(self.placed()) >= PLACES or self.waiting():
+            return False
+        live.placed = True
+        return True

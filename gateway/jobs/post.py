@@ -1,0 +1,99 @@
+"""One POST /prompt to ComfyUI, and what its answer means. It does not know why the job is posted, nor what becomes of
+it."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from gateway.comfy import prompt
+from gateway.comfy.host import without_host_paths
+from gateway.comfy.prompt import Submission
+from gateway.errors import NoServer, UpstreamFault
+from gateway.jobs.desk import Desk
+from gateway.jobs.live import Live
+from gateway.store.ledger import Job
+
+ANSWER_SECONDS: Final = 300.0
+"""A model load holds ComfyUI's interpreter lock for 40 s and more; a POST queued behind it is answered late, not never
+(measured)."""
+TRIES: Final = 3
+PAUSE_SECONDS: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """ComfyUI took the job. `node_errors` are the outputs that it will leave out."""
+
+    node_errors: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """ComfyUI's own 400, with host paths removed."""
+
+    body: dict[str, Any]
+
+
+def submission_of(job: Job, secrets: dict[str, str]) -> Submission:
+    """A ledger row as it was submitted, with the secrets that only memory keeps."""
+    return Submission(
+        prompt=job.prompt,
+        client_id=job.client_id,
+        prompt_id=job.prompt_id,
+        front=False,
+        number=None,
+        extra_data=job.extra_data,
+        secrets=secrets,
+        targets=None if job.targets is None else tuple(job.targets),
+    )
+
+
+async def post(desk: Desk, live: Live, submission: Submission, *, number: float, created_ms: int) -> Posted | Refused:
+    """Post a job under its own id and the gateway's client id. Raises UpstreamFault; `sent` tells whether ComfyUI may
+    have it all the same.
+
+    What was never sent is tried again; what was sent is not, because the answer alone may have been lost.
+    """
+    body = prompt.outgoing(
+        submission, prompt_id=live.prompt_id, client_id=desk.link.client_id, number=number, create=created_ms
+    )
+    clock = asyncio.get_running_loop().time
+    live.posting, live.posted_at, live.answered_at = True, clock(), None
+    try:
+        outcome = await _tried(desk, body)
+        live.answered_at = clock()
+        return outcome
+    finally:
+        live.posting = False
+
+
+async def _tried(desk: Desk, body: bytes) -> Posted | Refused:
+    for left in reversed(range(TRIES)):
+        try:
+            reply = await desk.server.send_json("POST", "/prompt", body, timeout=ANSWER_SECONDS)
+        except NoServer:
+            if not left:
+                raise
+            await asyncio.sleep(PAUSE_SECONDS)
+        else:
+            return _read(reply.status, reply.body)
+    raise NoServer("ComfyUI cannot be reached.", sent=False)
+
+
+def _read(status: int, body: bytes) -> Posted | Refused:
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        answer = None
+    if status == 200 and isinstance(answer, dict):
+        return Posted(answer.get("node_errors") or {})
+    if status == 400 and isinstance(answer, dict):
+        return Refused(without_host_paths(answer))
+    raise UpstreamFault(
+        "ComfyUI could not read this prompt.",
+        details="It answered with an error of its own; an administrator finds it in ComfyUI's log.",
+        reason=f"POST /prompt answered {status}",
+        sent=status != 500,
+    )

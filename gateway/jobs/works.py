@@ -1,0 +1,83 @@
+"""The whole room, put together: one place that makes its parts, starts them, and stops them in the right order.
+
+It decides nothing itself.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+from gateway.jobs.cancel import Canceller
+from gateway.jobs.catalogue import Catalogue
+from gateway.jobs.desk import Desk, Link
+from gateway.jobs.dispatch import Dispatcher
+from gateway.jobs.follow import Follower, Rules
+from gateway.jobs.hub import Hub
+from gateway.jobs.live import Board
+from gateway.jobs.recover import Recovery
+from gateway.jobs.settle import Settler
+from gateway.jobs.submission import Submitter
+from gateway.jobs.views import Views
+from gateway.store.ledger import Ledger
+from gateway.upstream.server import Server
+
+HOUR = 3600.0
+DAY_MS = 24 * 3600 * 1000
+
+
+class Works:
+    """What the rooms above use: `submitter`, `canceller`, `views`, `hub`, `follower.server_flags`."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        server: Server,
+        client_id: str,
+        rules: Rules,
+        history_days: int,
+        now: Callable[[], float],
+    ) -> None:
+        board = Board()
+        self.hub = Hub(board.count)
+        self.desk = Desk(ledger=ledger, board=board, hub=self.hub, server=server, link=Link(client_id), now=now)
+        self._history_days = history_days
+        catalogue = Catalogue(server)
+        self._settler = Settler(self.desk)
+        self.canceller = Canceller(self.desk, self._settler)
+        self._recovery = Recovery(self.desk, self._settler, self.canceller, catalogue)
+        self.submitter = Submitter(self.desk, catalogue, self.canceller)
+        self.follower = Follower(self.desk, self._settler, rules=rules, on_up=self._recovery.arrived)
+        self._dispatcher = Dispatcher(self.desk, self._settler, self.canceller)
+        self.views = Views(self.desk)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Load the ledger and begin to work; ComfyUI may be down."""
+        await self._recovery.load()
+        self._tasks = [
+            asyncio.create_task(self.follower.run()),
+            asyncio.create_task(self._dispatcher.run()),
+            asyncio.create_task(self._recovery.watch(self.follower)),
+            asyncio.create_task(self._forget()),
+        ]
+
+    async def stop(self) -> None:
+        """Finish what is half done, and let the rest be: the next start reconciles it."""
+        await self.submitter.drain()
+        await self._settler.drain()
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+
+    @property
+    def connected(self) -> bool:
+        """Whether the server can take jobs."""
+        return self.desk.link.up.is_set()
+
+    async def _forget(self) -> None:
+        while True:
+            await self.desk.ledger.forget_before(self.desk.milliseconds() - self._history_days * DAY_MS)
+            await asyncio.sleep(HOUR)

@@ -1,0 +1,157 @@
+"""The hot path: one request of a known caller, from what is asked to what is sent back. Read this first.
+
+It does not know how a credential is proved, what a job is, or how a connection to ComfyUI is found.
+"""
+
+from collections.abc import Awaitable, Callable, Collection
+from typing import Final
+
+from starlette.types import Receive, Scope, Send
+
+from gateway.comfy.table import Becomes, Call, read
+from gateway.errors import InvalidRequest, MethodNotAllowed, NotFound, RouteNotAllowed
+from gateway.identity.credentials import without_token
+from gateway.identity.principal import Principal
+from gateway.proxy.answer import Answers, Asked, send_answer
+from gateway.proxy.body import ClientLeftError, RequestBody
+from gateway.proxy.departure import Departure
+from gateway.proxy.headers import answer_headers, request_headers, treatment_of
+from gateway.upstream.server import Incoming, Outgoing, Server
+
+# A model load holds ComfyUI's interpreter for 40 s and more; a request that waits for it is answered late, not lost.
+SILENCE_SECONDS = 300.0
+# An answer up to this size is passed on in one piece, and one that is cut short becomes a clean 502.
+SMALL_BYTES = 64 * 1024
+BODILESS: Final = frozenset({"GET", "HEAD"})
+
+Authenticate = Callable[[Scope], Awaitable[Principal]]
+Guard = Callable[[Principal, Call, Scope], None]
+Socket = Callable[[Call, Principal, Scope, Receive, Send], Awaitable[None]]
+
+
+class Proxy:
+    """ComfyUI's whole address space, as an ASGI application; refusals leave as GatewayErrors.
+
+    `guard` raises when the principal may not. `answers` are the handlers of the rows that we answer, `socket` takes
+    over websockets. `extra_routes` and `upload_limit` (in bytes) are looked up by role, `silence` is how many seconds
+    ComfyUI may say nothing. An error after the first byte of an answer leaves too, and the connection must then be
+    aborted, so that nobody takes half a file for a whole one.
+    """
+
+    def __init__(
+        self,
+        *,
+        authenticate: Authenticate,
+        guard: Guard,
+        server: Server,
+        answers: Answers,
+        socket: Socket,
+        extra_routes: Callable[[str], Collection[str]],
+        upload_limit: Callable[[str], int],
+        silence: float = SILENCE_SECONDS,
+    ) -> None:
+        self._authenticate = authenticate
+        self._guard = guard
+        self._server = server
+        self._answers = answers
+        self._socket = socket
+        self._extra_routes = extra_routes
+        self._upload_limit = upload_limit
+        self._silence = silence
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Carry one request to whoever answers it. Raises GatewayError; a client that left is no error."""
+        known = look_up(scope)  # 1. what is asked
+        principal = await self._authenticate(scope)  # 2. who asks, before a byte of the body is read
+        call = known or look_up_for(scope, self._extra_routes(principal.role))  # a stranger never learns which exist
+        self._guard(principal, call, scope)  # 3. may they
+        try:
+            if scope["type"] == "websocket" or call.row.answer == "socket":
+                await self._open_socket(call, principal, scope, receive, send)  # 4. answered by us:
+            elif call.row.becomes in (Becomes.BUILD, Becomes.OFF):
+                await self._answer(call, principal, scope, receive, send)
+            elif call.row.becomes in (Becomes.PASS, Becomes.ADMIN):
+                await self._forward(call, principal, scope, receive, send)  # or by ComfyUI
+            else:
+                raise RouteNotAllowed("The gateway does not pass this route on.", reason=f"row {call.row.pattern}")
+        except ClientLeftError:
+            return
+
+    async def _forward(self, call: Call, principal: Principal, scope: Scope, receive: Receive, send: Send) -> None:
+        body = self._body(call, principal, scope, receive)
+        outgoing = Outgoing(  # 5. built anew
+            method=call.method,
+            target=call.raw_path + b"?" + call.query if call.query else call.raw_path,
+            headers=request_headers(scope["headers"]),
+            body=body.pieces() if body else None,
+            length=body.length if body else None,
+            idle_timeout=self._silence,
+        )
+        async with Departure(receive, body):
+            answer = await self._server.exchange(outgoing)  # 6. asked
+            try:
+                last = await stream_back(answer, call, principal, send)  # 7. streamed back
+            finally:
+                await answer.release()
+        await send({"type": "http.response.body", "body": last})
+
+    async def _answer(self, call: Call, principal: Principal, scope: Scope, receive: Receive, send: Send) -> None:
+        asked = Asked(call, principal, scope["headers"], receive)
+        answered = await self._answers[call.row.answer](asked)
+        await send_answer(answered, send, with_body=call.method != "HEAD")
+
+    async def _open_socket(self, call: Call, principal: Principal, scope: Scope, receive: Receive, send: Send) -> None:
+        if call.row.answer != "socket":
+            raise NotFound("There is no websocket at this address.")
+        if scope["type"] != "websocket":
+            raise InvalidRequest("This address is a websocket.", details="Connect to it with ws:// or wss://.")
+        await self._socket(call, principal, scope, receive, send)
+
+    def _body(self, call: Call, principal: Principal, scope: Scope, receive: Receive) -> RequestBody | None:
+        """What follows the head, if this method has a body; what follows a GET or HEAD is never passed on."""
+        if call.method in BODILESS:
+            return None
+        body = RequestBody(scope["headers"], receive, limit=self._upload_limit(principal.role))
+        return None if body.empty else body
+
+
+def look_up(scope: Scope) -> Call | None:
+    """The call, or None for what nobody, or only some roles, can ask. Raises InvalidRequest for what is ambiguous."""
+    try:
+        return look_up_for(scope, ())
+    except (NotFound, RouteNotAllowed, MethodNotAllowed):
+        return None
+
+
+def look_up_for(scope: Scope, extra_routes: Collection[str]) -> Call:
+    """The call, on the raw path and without the token parameter.
+
+    Raises InvalidRequest, NotFound, RouteNotAllowed, MethodNotAllowed.
+    """
+    query = scope["query_string"]
+    return read(
+        scope.get("method", "GET"),
+        scope["raw_path"],
+        without_token(query) if query else query,
+        extra_routes=extra_routes,
+    )
+
+
+async def stream_back(answer: Incoming, call: Call, principal: Principal, send: Send) -> bytes:
+    """Send the head and the body but for its last piece, which is returned: a small answer, nothing after a stream.
+
+    ComfyUI is read no faster than the client takes the pieces. Raises UpstreamFault when the answer is cut short.
+    """
+    headers = answer_headers(
+        answer.headers,
+        status=answer.status,
+        treatment=treatment_of(call.row),
+        cookie_session=principal.is_cookie,
+    )
+    small = answer.complete or (answer.length is not None and answer.length <= SMALL_BYTES)
+    whole = await answer.whole() if small else b""
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    if not small:
+        async for piece in answer.body():
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    return whole

@@ -1,0 +1,24 @@
+"""What we remember: users, tokens, sessions, servers, jobs, in SQLite. The only room with SQLAlchemy and alembic; it
+decides nothing.
+"""
+
+from gateway.store.changes import Changes
+from gateway.store.database import Store
+from gateway.store.servers import Servers
+from gateway.store.sessions import SessionRow, Sessions
+from gateway.store.tokens import TokenRow, Tokens
+from gateway.store.transactions import Transactions
+from gateway.store.users import User, Users
+
+__all__ = [
+    "Changes",
+    "Servers",
+    "SessionRow",
+    "Sessions",
+    "Store",
+    "TokenRow",
+    "Tokens",
+    "Transactions",
+    "User",
+    "Users",
+]

@@ -1,0 +1,341 @@
+"""The ledger: a job is a row from before it leaves the gateway until long after ComfyUI forgot it, and the waiting rows
+are the queue.
+
+It does not know why a job moves; it only makes sure that each move starts from a state it may start from, in one
+transaction.
+
+    submitting ─► waiting ─► handing ─► handed ─► running ─► succeeded | failed | cancelled
+        │  └────► handed ───────────────────────────┘
+        └──► unknown  (ComfyUI was asked and did not say; holds its place until it is known)
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+from sqlalchemy import Row, Select, and_, case, delete, func, insert, literal, or_, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.errors import PromptIdTaken
+from gateway.store.tables import jobs, shares
+from gateway.store.transactions import Transactions
+
+UNFINISHED: Final = ("submitting", "waiting", "handing", "handed", "running", "unknown")
+FINISHED: Final = ("succeeded", "failed", "cancelled")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """What is known of a job when it is submitted. Times are milliseconds since the epoch."""
+
+    prompt_id: str
+    user_id: int
+    client_id: str | None
+    front: bool
+    number: float | None
+    created_at: int
+    prompt: Mapping[str, Any]
+    extra_data: Mapping[str, Any]
+    targets: Sequence[str] | None
+    had_secrets: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One row. `number` is what the client sees, `position` orders the user's own jobs, `seq` everybody's."""
+
+    seq: int
+    prompt_id: str
+    user_id: int
+    client_id: str | None
+    state: str
+    position: float
+    number: float
+    server: str | None
+    created_at: int
+    handed_at: int | None
+    started_at: int | None
+    ended_at: int | None
+    attempts: int
+    charged_ms: int
+    gpu_ms: int
+    had_secrets: bool
+    cancel_requested: bool
+    hidden: bool
+    prompt: dict[str, Any]
+    extra_data: dict[str, Any]
+    targets: list[str] | None
+    outputs_to_execute: list[str]
+    outputs: dict[str, Any]
+    status: dict[str, Any] | None
+    meta: dict[str, Any]
+    error: dict[str, Any] | None
+    node_errors: dict[str, Any]
+
+
+_JSON_COLUMNS: Final = (
+    "prompt",
+    "extra_data",
+    "targets",
+    "outputs_to_execute",
+    "outputs",
+    "status",
+    "meta",
+    "error",
+    "node_errors",
+)
+
+
+def _job(row: Row[Any]) -> Job:
+    values = dict(row._mapping)
+    for name in _JSON_COLUMNS:
+        values[name] = None if values[name] is None else orjson.loads(values[name])
+    return Job(**values)
+
+
+def _text(value: Any) -> str:
+    return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The table of jobs, and of what each user has used."""
+
+    database: Transactions
+
+    async def reserve(self, new: NewJob, *, cap: int) -> Job | None:
+        """Write the row `submitting` if the user has fewer than `cap` unfinished jobs, in one statement; None if not.
+
+        Count-then-insert let 12 jobs through a cap of 5 (measured with 8 processes); one INSERT … SELECT … WHERE
+        cannot.
+        Raises PromptIdTaken when some job has the id already.
+        """
+        async with self.database.write() as connection:
+            counter = await _next_counter(connection, new.user_id)
+            number = new.number if new.number is not None else float(-counter if new.front else counter)
+            values = {
+                "prompt_id": new.prompt_id,
+                "user_id": new.user_id,
+                "client_id": new.client_id,
+                "state": "submitting",
+                "position": number,
+                "number": number,
+                "created_at": new.created_at,
+                "had_secrets": new.had_secrets,
+                "prompt": _text(new.prompt),
+                "extra_data": _text(new.extra_data),
+                "targets": None if new.targets is None else _text(new.targets),
+                "outputs_to_execute": "[]",
+            }
+            active = (
+                select(func.count())
+                .where(jobs.c.user_id == new.user_id, jobs.c.state.in_(UNFINISHED))
+                .scalar_subquery()
+            )
+            rows = select(*(literal(value, jobs.c[name].type) for name, value in values.items())).where(active < cap)
+            try:
+                done = await connection.execute(insert(jobs).from_select(list(values), rows))
+            except IntegrityError as error:
+                raise PromptIdTaken(
+                    f"The prompt_id {new.prompt_id} was used before.", details="Leave it out, or choose another."
+                ) from error
+            if done.rowcount != 1:
+                return None
+            return _job((await connection.execute(select(jobs).where(jobs.c.prompt_id == new.prompt_id))).one())
+
+    async def withdraw(self, prompt_id: str) -> bool:
+        """Forget a job that ComfyUI refused or never got: it gives its place back at once."""
+        async with self.database.write() as connection:
+            gone = delete(jobs).where(jobs.c.prompt_id == prompt_id, jobs.c.state.in_(("submitting", "unknown")))
+            return (await connection.execute(gone)).rowcount == 1
+
+    async def move(self, prompt_id: str, to: str, *, expect: Collection[str], **columns: Any) -> bool:
+        """Change the state from one of `expect`; False when the job is in another one (somebody was faster)."""
+        values = {
+            name: _text(value) if name in _JSON_COLUMNS and value is not None else value
+            for name, value in columns.items()
+        }
+        async with self.database.write() as connection:
+            change = (
+                update(jobs)
+                .where(jobs.c.prompt_id == prompt_id, jobs.c.state.in_(tuple(expect)))
+                .values(state=to, **values)
+            )
+            return (await connection.execute(change)).rowcount == 1
+
+    async def describe(
+        self, prompt_id: str, *, outputs_to_execute: Sequence[str], node_errors: Mapping[str, Any]
+    ) -> None:
+        """Note what ComfyUI's validation said of a job."""
+        columns = {"outputs_to_execute": _text(outputs_to_execute), "node_errors": _text(node_errors)}
+        async with self.database.write() as connection:
+            await connection.execute(update(jobs).where(jobs.c.prompt_id == prompt_id).values(**columns))
+
+    async def hand(self, job: Job, *, virtual_ms: float, charged_ms: int, server: str) -> bool:
+        """Take a waiting job out of the queue for `server` and charge its user, in one transaction; False if it waits
+        no longer."""
+        async with self.database.write() as connection:
+            taken = (
+                update(jobs)
+                .where(jobs.c.prompt_id == job.prompt_id, jobs.c.state == "waiting", jobs.c.cancel_requested.is_(False))
+                .values(state="handing", attempts=jobs.c.attempts + 1, charged_ms=charged_ms, server=server)
+            )
+            if (await connection.execute(taken)).rowcount != 1:
+                return False
+            await _set_virtual(connection, job.user_id, virtual_ms)
+            return True
+
+    async def charge(self, prompt_id: str, user_id: int, *, virtual_ms: float, charged_ms: int) -> None:
+        """Note what a job was charged that went to ComfyUI without waiting."""
+        async with self.database.write() as connection:
+            await connection.execute(
+                update(jobs).where(jobs.c.prompt_id == prompt_id).values(charged_ms=charged_ms, attempts=1)
+            )
+            await _set_virtual(connection, user_id, virtual_ms)
+
+    async def give_back(self, job: Job, *, expect: Collection[str], weight: float) -> bool:
+        """Put a job that did not run back into the queue, and its charge back to its user."""
+        async with self.database.write() as connection:
+            back = (
+                update(jobs)
+                .where(jobs.c.prompt_id == job.prompt_id, jobs.c.state.in_(tuple(expect)))
+                .values(state="waiting", charged_ms=0, server=None, handed_at=None, started_at=None, outputs="{}")
+            )
+            if (await connection.execute(back)).rowcount != 1:
+                return False
+            await _correct(connection, job.user_id, -job.charged_ms / weight)
+            return True
+
+    async def finish(self, job: Job, state: str, *, weight: float, gpu_ms: int, ended_at: int, **columns: Any) -> bool:
+        """End an unfinished job, book its GPU milliseconds and correct the user's virtual time, exactly once; False if
+        it had ended."""
+        values = {
+            name: _text(value) if name in _JSON_COLUMNS and value is not None else value
+            for name, value in columns.items()
+        }
+        async with self.database.write() as connection:
+            ended = (
+                update(jobs)
+                .where(jobs.c.prompt_id == job.prompt_id, jobs.c.state.in_(UNFINISHED))
+                .values(state=state, gpu_ms=gpu_ms, ended_at=ended_at, **values)
+                .returning(jobs.c.charged_ms)
+            )
+            charged = (await connection.execute(ended)).scalar_one_or_none()
+            if charged is None:
+                return False
+            await _correct(connection, job.user_id, (gpu_ms - charged) / weight)
+            return True
+
+    async def request_cancel(self, prompt_id: str) -> None:
+        """Remember that the owner wants this job to end, also over a crash of the gateway."""
+        async with self.database.write() as connection:
+            await connection.execute(update(jobs).where(jobs.c.prompt_id == prompt_id).values(cancel_requested=True))
+
+    async def record_output(self, prompt_id: str, node: str, output: Mapping[str, Any]) -> None:
+        """Remember what a node of a running job produced."""
+        async with self.database.write() as connection:
+            text = (
+                await connection.execute(select(jobs.c.outputs).where(jobs.c.prompt_id == prompt_id))
+            ).scalar_one_or_none()
+            if text is not None:
+                merged = {**orjson.loads(text), node: output}
+                await connection.execute(
+                    update(jobs).where(jobs.c.prompt_id == prompt_id).values(outputs=_text(merged))
+                )
+
+    async def hide(self, user_id: int, prompt_ids: Collection[str] | None) -> None:
+        """Take finished jobs (None: all of them) out of the user's history. The rows stay: they are what was used."""
+        mine = [jobs.c.user_id == user_id, jobs.c.state.in_(FINISHED)]
+        if prompt_ids is not None:
+            mine.append(jobs.c.prompt_id.in_(tuple(prompt_ids)))
+        async with self.database.write() as connection:
+            await connection.execute(update(jobs).where(*mine).values(hidden=True))
+
+    async def forget_before(self, created_at: int) -> int:
+        """Delete finished rows older than `created_at` (ms); how many."""
+        async with self.database.write() as connection:
+            old = delete(jobs).where(jobs.c.created_at < created_at, jobs.c.state.in_(FINISHED))
+            return (await connection.execute(old)).rowcount
+
+    async def get(self, prompt_id: str, *, user_id: int | None = None) -> Job | None:
+        """One job; with `user_id`, only if it is that user's."""
+        query = select(jobs).where(jobs.c.prompt_id == prompt_id)
+        return await self._one(query if user_id is None else query.where(jobs.c.user_id == user_id))
+
+    async def unfinished(self, user_id: int | None = None) -> list[Job]:
+        """Jobs that have not ended, oldest first; of one user or of all."""
+        query = select(jobs).where(jobs.c.state.in_(UNFINISHED)).order_by(jobs.c.seq)
+        return await self._all(query if user_id is None else query.where(jobs.c.user_id == user_id))
+
+    async def history(self, user_id: int, *, limit: int, offset: int | None = None) -> list[Job]:
+        """A user's ended jobs as `/history` shows them, oldest end first: the newest `limit`, or `limit` from `offset`
+        counted from the oldest."""
+        shown = select(jobs).where(jobs.c.user_id == user_id, jobs.c.state.in_(FINISHED), jobs.c.hidden.is_(False))
+        if offset is None:
+            return (await self._all(shown.order_by(jobs.c.ended_at.desc(), jobs.c.seq.desc()).limit(limit)))[::-1]
+        return await self._all(shown.order_by(jobs.c.ended_at, jobs.c.seq).limit(limit).offset(offset))
+
+    async def history_length(self, user_id: int) -> int:
+        """How many ended jobs `/history` would show the user without a limit."""
+        shown = select(func.count()).where(
+            jobs.c.user_id == user_id, jobs.c.state.in_(FINISHED), jobs.c.hidden.is_(False)
+        )
+        async with self.database.read() as connection:
+            return int((await connection.execute(shown)).scalar_one())
+
+    async def visible(self, user_id: int, *, states: Collection[str], limit: int) -> list[Job]:
+        """A user's jobs in the given ledger states that are not removed from the history, newest first."""
+        mine = and_(jobs.c.user_id == user_id, jobs.c.hidden.is_(False), jobs.c.state.in_(tuple(states)))
+        return await self._all(select(jobs).where(mine).order_by(jobs.c.seq.desc()).limit(limit))
+
+    async def recent_costs(self, user_id: int, *, limit: int = 5) -> list[int]:
+        """GPU milliseconds of the user's last jobs that ran."""
+        ran = or_(jobs.c.state == "succeeded", and_(jobs.c.state != "succeeded", jobs.c.gpu_ms > 0))
+        query = (
+            select(jobs.c.gpu_ms)
+            .where(jobs.c.user_id == user_id, jobs.c.state.in_(FINISHED), ran)
+            .order_by(jobs.c.seq.desc())
+            .limit(limit)
+        )
+        async with self.database.read() as connection:
+            return [int(cost) for cost in (await connection.execute(query)).scalars()]
+
+    async def virtual_times(self) -> dict[int, float]:
+        """Every user's virtual time, in weighted GPU milliseconds."""
+        async with self.database.read() as connection:
+            rows = await connection.execute(select(shares.c.user_id, shares.c.virtual_ms))
+            return {user_id: float(virtual_ms) for user_id, virtual_ms in rows}
+
+    async def join(self, user_id: int, virtual_ms: float) -> None:
+        """Raise the user's virtual time to where a newly active user starts; it never falls here."""
+        async with self.database.write() as connection:
+            higher = case((shares.c.virtual_ms < virtual_ms, virtual_ms), else_=shares.c.virtual_ms)
+            await connection.execute(update(shares).where(shares.c.user_id == user_id).values(virtual_ms=higher))
+
+    async def _one(self, query: Select[Any]) -> Job | None:
+        async with self.database.read() as connection:
+            row = (await connection.execute(query)).one_or_none()
+            return None if row is None else _job(row)
+
+    async def _all(self, query: Select[Any]) -> list[Job]:
+        async with self.database.read() as connection:
+            return [_job(row) for row in await connection.execute(query)]
+
+
+async def _next_counter(connection: AsyncConnection, user_id: int) -> int:
+    """The user's own prompt number: ComfyUI's counter starts at 0 and counts every job."""
+    one = upsert(shares).values(user_id=user_id, virtual_ms=0.0, counter=1)
+    counted = one.on_conflict_do_update(index_elements=[shares.c.user_id], set_={"counter": shares.c.counter + 1})
+    return int((await connection.execute(counted.returning(shares.c.counter))).scalar_one()) - 1
+
+
+async def _set_virtual(connection: AsyncConnection, user_id: int, virtual_ms: float) -> None:
+    await connection.execute(update(shares).where(shares.c.user_id == user_id).values(virtual_ms=virtual_ms))
+
+
+async def _correct(connection: AsyncConnection, user_id: int, difference_ms: float) -> None:
+    corrected = case((shares.c.virtual_ms + difference_ms < 0, 0.0), else_=shares.c.virtual_ms + difference_ms)
+    await connection.execute(update(shares).where(shares.c.user_id == user_id).values(virtual_ms=corrected))

@@ -1,0 +1,138 @@
+"""The tables, as SQLAlchemy knows them; `migrations/` makes the same, and a test compares the two. They do not know
+who reads them.
+
+Times of users, tokens and sessions are seconds since 1970; those of jobs are milliseconds, as in ComfyUI's own
+answers.
+"""
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    false,
+    func,
+    text,
+)
+
+metadata = MetaData()
+
+
+def _user_id(*, primary_key: bool = False) -> Column[int]:
+    owner = ForeignKey("users.id", ondelete="CASCADE")
+    return Column("user_id", Integer, owner, nullable=False, primary_key=primary_key)
+
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("key", String(32), nullable=False, unique=True),
+    Column("name", String(64), nullable=False),
+    Column("role", String(64), nullable=False),
+    Column("password_hash", Text),
+    Column("disabled", Boolean, nullable=False, server_default=false()),
+    Column("epoch", Integer, nullable=False, server_default=text("0")),
+    Column("created_at", Float, nullable=False),
+    sqlite_autoincrement=True,
+)
+"""AUTOINCREMENT: the id of a removed user is never given to another one."""
+
+Index("users_by_name", func.lower(users.c.name), unique=True)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    _user_id(),
+    Column("name", String(64), nullable=False),
+    Column("digest", LargeBinary(32), nullable=False),
+    Column("scopes", Text),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float),
+    Column("last_used_at", Float),
+    Column("revoked_at", Float),
+    Index("tokens_by_user", "user_id"),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("jti", String(64), primary_key=True),
+    _user_id(),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("revoked_at", Float),
+    Index("sessions_by_user", "user_id"),
+    Index("sessions_by_expiry", "expires_at"),
+)
+
+servers = Table(
+    "servers",
+    metadata,
+    Column("url", Text, primary_key=True),
+    Column("client_id", String(64), nullable=False),
+)
+
+identity_version = Table(
+    "identity_version",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("version", Integer, nullable=False),
+)
+"""One row with id 1. Every write to users, tokens or sessions adds one to it in the same transaction."""
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("prompt_id", String(36), nullable=False, unique=True),
+    _user_id(),
+    Column("client_id", Text),
+    Column("state", String(16), nullable=False),
+    Column("position", Float, nullable=False),
+    Column("number", Float, nullable=False),
+    Column("server", Text),
+    Column("created_at", Integer, nullable=False),
+    Column("handed_at", Integer),
+    Column("started_at", Integer),
+    Column("ended_at", Integer),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("charged_ms", Integer, nullable=False, server_default=text("0")),
+    Column("gpu_ms", Integer, nullable=False, server_default=text("0")),
+    Column("had_secrets", Boolean, nullable=False, server_default=false()),
+    Column("cancel_requested", Boolean, nullable=False, server_default=false()),
+    Column("hidden", Boolean, nullable=False, server_default=false()),
+    Column("prompt", Text, nullable=False),
+    Column("extra_data", Text, nullable=False),
+    Column("targets", Text),
+    Column("outputs_to_execute", Text, nullable=False),
+    Column("outputs", Text, nullable=False, server_default=text("'{}'")),
+    Column("status", Text),
+    Column("meta", Text, nullable=False, server_default=text("'{}'")),
+    Column("error", Text),
+    Column("node_errors", Text, nullable=False, server_default=text("'{}'")),
+    Index("jobs_by_user_and_state", "user_id", "state"),
+    Index("jobs_by_state", "state"),
+    Index("jobs_by_user", "user_id", "seq"),
+    sqlite_autoincrement=True,
+)
+"""The ledger. `position` orders a user's own jobs, `number` is what clients see; the Text columns from `prompt` on
+hold JSON.
+"""
+
+shares = Table(
+    "shares",
+    metadata,
+    _user_id(primary_key=True),
+    Column("virtual_ms", Float, nullable=False, server_default=text("0")),
+    Column("counter", Integer, nullable=False, server_default=text("0")),
+)
+"""Each user's place in the fair queue, and the counter behind the `number` of the user's prompts."""

@@ -1,0 +1,133 @@
+"""The users. It does not know how a password is proved or what a role may do."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.sql import ColumnElement
+
+from gateway.errors import InvalidRequest, NotFound
+from gateway.store.changes import note_change
+from gateway.store.tables import sessions, users
+from gateway.store.transactions import Transactions
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", re.ASCII)
+_KEY_BYTES: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Somebody with a name.
+
+    `key` is opaque, never changes and never comes back: JWTs name the user by it, so that an old one cannot mean a
+    new user of the same name. `epoch` grows when everything that was signed before must end (a new password, a
+    disabled account). `created_at` is in seconds since 1970.
+    """
+
+    id: int
+    key: str
+    name: str
+    role: str
+    password_hash: str | None = field(repr=False)
+    disabled: bool
+    epoch: int
+    created_at: float
+
+
+class Users:
+    """All users. Names are unique whatever their case."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions: Final = transactions
+
+    async def add(
+        self, name: str, *, role: str, now: float, random: Callable[[int], bytes], password_hash: str | None = None
+    ) -> User:
+        """A new user; `random` mints the key.
+
+        Raises:
+            InvalidRequest: the name has a form that names cannot have, or is taken.
+        """
+        if _NAME.fullmatch(name) is None:
+            raise InvalidRequest(
+                "A user name has 1 to 64 letters, digits, and “.”, “_”, “@” or “-”, and starts with a letter or digit."
+            )
+        row = {"name": name, "role": role, "created_at": now, "password_hash": password_hash}
+        try:
+            async with self._transactions.write() as connection:
+                new = insert(users).values(**row, key=random(_KEY_BYTES).hex()).returning(*users.c)
+                added = (await connection.execute(new)).one()
+                await note_change(connection)
+        except IntegrityError:
+            raise InvalidRequest(f"The name “{name}” is taken.") from None
+        return _user(added)
+
+    async def get(self, user_id: int) -> User | None:
+        return await self._one(users.c.id == user_id)
+
+    async def by_name(self, name: str) -> User | None:
+        """The user of that name in any case. Every string may be asked for; most name nobody."""
+        return await self._one(func.lower(users.c.name) == name.lower()) if _NAME.fullmatch(name) else None
+
+    async def by_key(self, key: str) -> User | None:
+        return await self._one(users.c.key == key)
+
+    async def all(self) -> tuple[User, ...]:
+        """Everybody, in the order of their names."""
+        async with self._transactions.read() as connection:
+            rows = await connection.execute(select(users).order_by(func.lower(users.c.name)))
+            return tuple(_user(row) for row in rows)
+
+    async def set(
+        self, user_id: int, *, role: str | None = None, password_hash: str | None = None, disabled: bool | None = None
+    ) -> User:
+        """Change what is given and leave the rest.
+
+        A new password, and disabling, end the user's sessions and raise the `epoch`. Tokens stay: they are not the
+        password, and of a disabled user nothing is accepted anyway.
+
+        Raises:
+            NotFound: there is no such user.
+        """
+        ends_sessions = password_hash is not None or bool(disabled)
+        given = {"role": role, "password_hash": password_hash, "disabled": disabled}
+        changes = {name: value for name, value in given.items() if value is not None}
+        async with self._transactions.write() as connection:
+            change = update(users).where(users.c.id == user_id).values(**changes, epoch=users.c.epoch + ends_sessions)
+            row = (await connection.execute(change.returning(*users.c))).one_or_none()
+            if row is None:
+                raise NotFound("There is no such user.")
+            if ends_sessions:
+                await connection.execute(delete(sessions).where(sessions.c.user_id == user_id))
+            await note_change(connection)
+        return _user(row)
+
+    async def rehash(self, user_id: int, *, old: str, new: str) -> None:
+        """Keep the same password under newer parameters; nothing, if it was changed in the meantime."""
+        async with self._transactions.write() as connection:
+            same = (users.c.id == user_id) & (users.c.password_hash == old)
+            await connection.execute(update(users).where(same).values(password_hash=new))
+
+    async def remove(self, user_id: int) -> None:
+        """The user, with all tokens, sessions and jobs.
+
+        Raises:
+            NotFound: there is no such user.
+        """
+        async with self._transactions.write() as connection:
+            gone = await connection.execute(delete(users).where(users.c.id == user_id))
+            if gone.rowcount == 0:
+                raise NotFound("There is no such user.")
+            await note_change(connection)
+
+    async def _one(self, condition: ColumnElement[bool]) -> User | None:
+        async with self._transactions.read() as connection:
+            row = (await connection.execute(select(users).where(condition))).one_or_none()
+        return None if row is None else _user(row)
+
+
+def _user(row: Row[tuple[object, ...]]) -> User:
+    return User(**row._mapping)

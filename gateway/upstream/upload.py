@@ -1,0 +1,50 @@
+"""A request body on its way up: measured, watched for standstill, and remembered if it fails.
+
+It does not know where the pieces come from or what they are.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from gateway.errors import InvalidRequest
+
+
+class Upload:
+    """The pieces of one body, handed to the HTTP engine.
+
+    The engine reports a failing body as a failing connection; `failure` keeps what really happened, so that a client
+    that left or sent too much is not taken for a broken ComfyUI.
+    """
+
+    def __init__(self, pieces: AsyncIterator[bytes], *, length: int | None, idle_timeout: float | None) -> None:
+        self.failure: Exception | None = None
+        self._pieces = pieces
+        self._length = length
+        self._idle_timeout = idle_timeout
+        self._deadline: asyncio.Timeout | None = None
+
+    def deadline(self) -> asyncio.Timeout:
+        """A time-out for the wait for the answer, pushed on by every piece that ComfyUI took."""
+        self._deadline = asyncio.timeout(self._idle_timeout)
+        return self._deadline
+
+    def answered(self) -> None:
+        """The answer has begun; from here on the time-out of its body counts."""
+        self._deadline = None
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        seen = 0
+        try:
+            async for piece in self._pieces:
+                seen += len(piece)
+                yield piece
+                self._push()
+            if self._length is not None and seen != self._length:
+                raise InvalidRequest("The request body is not as long as declared.", reason=f"{seen} of {self._length}")
+        except Exception as failure:
+            self.failure = failure
+            raise
+
+    def _push(self) -> None:
+        if self._deadline is not None and self._idle_timeout is not None:
+            self._deadline.reschedule(asyncio.get_running_loop().time() + self._idle_timeout)

@@ -1,0 +1,5 @@
+"""Pages for people: login, logout, who am I. It does not know ComfyUI, nor how a credential is proved."""
+
+from gateway.web.pages import router
+
+__all__ = ["router"]

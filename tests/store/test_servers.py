@@ -1,0 +1,22 @@
+"""Our client ids at the ComfyUI servers."""
+
+import asyncio
+from itertools import count
+
+from gateway.store import Store
+
+
+async def test_a_client_id_is_minted_once(url: str) -> None:
+    """The id at a server is the same after a restart, because the events of running jobs go to it."""
+    async with await Store.open(url) as store:
+        assert await store.servers.client_id("http://a:1", lambda: "one") == "one"
+        assert await store.servers.client_id("http://b:1", lambda: "two") == "two"
+    async with await Store.open(url) as store:
+        assert await store.servers.client_id("http://a:1", lambda: "three") == "one"
+
+
+async def test_two_at_once_get_the_same(store: Store) -> None:
+    """Two that ask at the same moment for a new server get one id."""
+    numbers = count()
+    ids = await asyncio.gather(*(store.servers.client_id("http://a:1", lambda: str(next(numbers))) for _ in range(10)))
+    assert ids == ["0"] * 10
