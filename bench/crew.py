@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +31,8 @@ class Crew:
     def __init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="gateway-bench-"))
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._lock = threading.Lock()
+        self._is_over = False
 
     def __enter__(self) -> Self:
         return self
@@ -37,6 +40,8 @@ class Crew:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        with self._lock:
+            self._is_over = True
         try:
             for process in reversed(self._processes):
                 _end(process)
@@ -50,11 +55,7 @@ class Crew:
         Raises BenchError with the end of its log.
         """
         log = self.directory / f"{name}.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                words, stdout=output, stderr=subprocess.STDOUT, env=_environment(self.directory), start_new_session=True
-            )
-        self._processes.append(process)
+        process = self._begin(name, words, log)
         deadline = time.monotonic() + PATIENCE_SECONDS
         while _status(ready) != status:
             if process.poll() is not None:
@@ -62,6 +63,22 @@ class Crew:
             if time.monotonic() > deadline:
                 raise BenchError(f"{name} was not ready within {PATIENCE_SECONDS:.0f} s:\n{_tail(log)}")
             time.sleep(_LOOK_AGAIN_SECONDS)
+
+    def _begin(self, name: str, words: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+        """Locked, because a thread may be about to start one more when the run is interrupted."""
+        with self._lock:
+            if self._is_over:
+                raise BenchError(f"{name} is not started any more")
+            with log.open("wb") as output:
+                process = subprocess.Popen(
+                    words,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env=_environment(self.directory),
+                    start_new_session=True,
+                )
+            self._processes.append(process)
+            return process
 
 
 def program(name: str) -> str | None:

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway import api, web
 from gateway.comfy.table import Call
-from gateway.config import Settings
+from gateway.config import Role, Settings
 from gateway.edge.access_log import AccessLog
 from gateway.edge.authentication import Authenticator
 from gateway.edge.boundary import Boundary
@@ -114,8 +114,8 @@ class Gateway:
             server=server,
             answers=OwnAnswers(works, settings, boot=secrets.token_hex(8)).handlers(),
             socket=Relay(works, settings, until_invalid=authenticator.ended),
-            extra_routes=lambda role: settings.roles[role].routes,
-            upload_limit=lambda role: settings.roles[role].max_upload_mb * MEBIBYTE,
+            extra_routes=lambda role: role_named(settings, role).routes,
+            upload_limit=lambda role: role_named(settings, role).max_upload_mb * MEBIBYTE,
         )
         pages = web.router(authenticator=authenticator, sessions=issuer, settings=settings)
         ours = api.control(authenticator=authenticator, tokens=issuer, ready=self._ready, routers=[pages])
@@ -143,6 +143,11 @@ class Doors:
         path: str = scope["path"]
         ours = path == OURS or path.startswith(f"{OURS}/")
         await (self._control if ours else self._proxy)(scope, receive, send)
+
+
+def role_named(settings: Settings, name: str) -> Role:
+    """The role; one that the settings no longer have permits nothing, as in `policy.access`."""
+    return settings.roles.get(name) or Role(permissions=frozenset())
 
 
 def guard(principal: Principal, call: Call, scope: Scope) -> None:

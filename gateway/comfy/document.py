@@ -21,8 +21,8 @@ class Limits:
     max_depth: int = 64
     max_values: int = 250_000
     max_nodes: int = 2_000
-    # ComfyUI walks along links by recursion in its only worker thread: on 0.28.1 a chain of 1,990 nodes that leads to
-    # no output passed its validation, ended that thread, and nothing ran again until a restart.
+    # ComfyUI walks along links by recursion in its only worker thread: on both versions a chain of 1,990 nodes that
+    # leads to no output passed validation, ended that thread, and nothing ran again until a restart (980 still ran).
     max_chain: int = 500
 
 

@@ -12,13 +12,15 @@ _MAX_DEPTH = 100
 _SEGMENT = r"[^\s/\\\"'<>|:*?,;()\[\]{}]"
 _PATHS = re.compile(
     # An address is no path of the host; it is matched first so that its own path is left alone.
-    r"(?P<url>\b(?!file:)[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>]*)"
+    r"(?P<url>\b(?!file:)[A-Za-z][A-Za-z0-9+.-]{1,15}://[^\s\"'<>]*)"
     # In quotes a path may hold blanks: File "/home/me/My ComfyUI/x.py"
-    r"|(?P<quote>[\"'])(?P<quoted>(?:file://)?(?:[A-Za-z]:[\\/]|[\\/])[^\"'\r\n]*[\\/][^\"'\r\n]*)(?P=quote)"
+    r"|(?P<quote>[\"'])(?P<quoted>(?:file://)?(?:[A-Za-z]:)?[\\/][^\"'\r\n]*)(?P=quote)"
     rf"|(?:\bfile://|(?<![\w.~%/\\-]))(?P<posix>/(?:{_SEGMENT}+/)+{_SEGMENT}*)"
     rf"|(?<![A-Za-z0-9])(?P<drive>[A-Za-z]:[\\/](?:{_SEGMENT}+[\\/])*{_SEGMENT}*)"
     rf"|(?<![\w\\])(?P<share>\\\\(?:{_SEGMENT}+\\)+{_SEGMENT}*)"
 )
+_SINGLE = re.compile(r"[\\/][^\\/]*")
+"""Such as the address "/prompt": it says nothing about a host."""
 
 
 def without_host_paths(value: Any) -> Any:
@@ -45,8 +47,9 @@ def _blanked_text(text: str) -> str:
 
 
 def _base_name(match: re.Match[str]) -> str:
-    if match["url"]:
-        return match["url"]
+    quoted = match["quoted"]
+    if match["url"] or (quoted and _SINGLE.fullmatch(quoted)):
+        return match[0]
     quote = match["quote"] or ""
-    path = match["quoted"] or match["posix"] or match["drive"] or match["share"]
+    path = quoted or match["posix"] or match["drive"] or match["share"]
     return quote + re.split(r"[\\/]", path.rstrip("/\\"))[-1] + quote

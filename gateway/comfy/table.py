@@ -153,7 +153,7 @@ def _allow(methods: set[str]) -> str:
 
 @lru_cache(maxsize=2048)
 def _compiled(pattern: str) -> re.Pattern[str]:
-    """The pattern as an expression; when an administrator's rule names a parameter twice, only the first has the name."""
+    """The pattern as an expression; if an administrator's rule names a parameter twice, only the first has the name."""
     pieces: list[str] = []
     names: set[str] = set()
     last = 0

@@ -5,6 +5,7 @@ know no setting by name.
 import ipaddress
 import itertools
 import re
+from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import SecretStr
@@ -18,6 +19,14 @@ def separated(value: object) -> object:
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     return value
+
+
+def directory(path: Path) -> Path:
+    """With `~` resolved."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError(f"“{path}” is in the home of nobody") from None
 
 
 def _address(text: str) -> SplitResult:

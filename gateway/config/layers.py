@@ -161,10 +161,11 @@ def _complaints(error: ValidationError, layers: tuple[_Layer, ...]) -> Iterator[
 
 
 def _origins(layers: tuple[_Layer, ...]) -> dict[KeyPath, Origin]:
-    """Of each given value and of each table around one: the origin with the highest rank."""
+    """Of each value that counts, and of each table around one, the layer that gave it."""
     origins: dict[KeyPath, Origin] = {}
-    for layer in reversed(layers):
-        for path in _leaves(layer.values):
+    for layer in layers:
+        seen = {path[0] for path in origins}
+        for path in _leaves({key: value for key, value in layer.values.items() if key not in seen}):
             origins.update({path[:length]: layer.origin for length in range(1, len(path) + 1)})
     return origins
 

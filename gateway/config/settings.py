@@ -35,6 +35,7 @@ Servers = Annotated[
 Networks = Annotated[
     tuple[Annotated[str, AfterValidator(checks.network)], ...], NoDecode, BeforeValidator(checks.separated)
 ]
+RoleName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Routes = tuple[Annotated[str, AfterValidator(checks.route)], ...]
 
 
@@ -68,7 +69,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    data_dir: Annotated[Path, AfterValidator(Path.expanduser)]
+    data_dir: Annotated[Path, AfterValidator(checks.directory)]
     comfyui: Servers = ("http://127.0.0.1:8188",)
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8190
@@ -77,7 +78,7 @@ class Settings(BaseSettings):
     trusted_proxies: Networks = ()
     secret_key: Annotated[SecretStr, AfterValidator(checks.secret)] | None = None
     cors_origins: Servers = ()
-    roles: Annotated[dict[str, Role], NoDecode] = Field(default={}, validate_default=True)
+    roles: Annotated[dict[RoleName, Role], NoDecode] = Field(default={}, validate_default=True)
     history_newest: Annotated[int, Field(ge=1)] = 200
     history_days: Annotated[int, Field(ge=1)] = 90
     session_hours: Annotated[int, Field(ge=1)] = 168

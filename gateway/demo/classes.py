@@ -19,13 +19,15 @@ from gateway.demo.profile import Profile
 from gateway.demo.progress import Preview
 from gateway.demo.saving import target
 
+_BREATH = 0.1
+
 
 @dataclass(slots=True, kw_only=True)
 class Call:
     """One execution of one node.
 
-    `pause(seconds)` waits, as long as the worker is held too. `step(value, total, preview)` reports progress and raises
-    when the job was interrupted. `memory` is the node's own, kept from prompt to prompt.
+    `pause(seconds)` waits, while the worker is held even longer. `step(value, total, preview)` reports progress and
+    raises when the job was interrupted, `check()` only raises. `memory` is the node's own, kept from prompt to prompt.
     """
 
     node_id: str
@@ -37,6 +39,7 @@ class Call:
     events: Events
     pause: Callable[[float], Awaitable[None]]
     step: Callable[[int, int, Preview | None], None]
+    check: Callable[[], None]
     loaded_model: Callable[[str], None]
     seconds_per_step: float
     models_seconds: float
@@ -112,9 +115,7 @@ async def _save_webp(call: Call) -> Done:
     given = call.inputs
     place = target(given["filename_prefix"], call.places.root / "output", size=given["images"][0].size)
     name = place.file(0, ".webp")
-    data = pictures.animation(
-        given["images"], fps=given["fps"], lossless=given["lossless"], quality=given["quality"]
-    )
+    data = pictures.animation(given["images"], fps=given["fps"], lossless=given["lossless"], quality=given["quality"])
     (place.folder / name).write_bytes(data)
     ui: dict[str, Any] = {"images": [{"filename": name, "subfolder": place.subfolder, "type": "output"}]}
     if len(given["images"]) > 1 or not call.profile.jobs_api:
@@ -140,6 +141,12 @@ async def _concatenate(call: Call) -> Done:
     return Done((given["delimiter"].join((given["string_a"], given["string_b"])),))
 
 
+async def _preview_any(call: Call) -> Done:
+    source = call.inputs["source"]
+    is_picture = isinstance(source, list) and isinstance(source[0], pictures.Picture)
+    return Done((source,), {"text": [pictures.as_tensor(source) if is_picture else str(source)]})
+
+
 async def _image_size(call: Call) -> Done:
     images = call.inputs["image"]
     width, height = images[0].size
@@ -161,11 +168,19 @@ async def _lab_slow(call: Call) -> Done:
     given = call.inputs
     total = given["steps"]
     for step in range(1, total + 1):
-        await call.pause(given["seconds"] / total)
+        await _slumber(call, given["seconds"] / total)
         call.step(step, total, _preview(step / total) if given.get("previews", True) else None)
         if given.get("text", False):
             _send_text(call, f"step {step}/{total}")
     return Done((given["image"],))
+
+
+async def _slumber(call: Call, seconds: float) -> None:
+    """A pause that notices an interrupt at once, where a sampler would first finish its step."""
+    for _ in range(int(seconds / _BREATH)):
+        await call.pause(_BREATH)
+        call.check()
+    await call.pause(seconds % _BREATH)
 
 
 async def _lab_fail(call: Call) -> Done:
@@ -222,6 +237,7 @@ CLASSES: dict[str, Callable[[Call], Awaitable[Done]]] = {
     "PrimitiveString": _string,
     "PrimitiveInt": _string,
     "StringConcatenate": _concatenate,
+    "PreviewAny": _preview_any,
     "GetImageSize": _image_size,
     "LabSlow": _lab_slow,
     "LabFail": _lab_fail,

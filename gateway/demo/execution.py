@@ -181,6 +181,7 @@ class Executor:
             events=self._events,
             pause=self._pause,
             step=step,
+            check=self._check_interrupted,
             loaded_model=lambda name: job.record.note("loaded_model", job.item.prompt_id, name),
             seconds_per_step=self._around.pace.seconds_per_step,
             models_seconds=self._around.pace.models_seconds,

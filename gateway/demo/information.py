@@ -40,7 +40,8 @@ async def system_stats(request: web.Request) -> web.Response:
 @routes.get("/object_info")
 async def object_info(request: web.Request) -> web.Response:
     """Every class."""
-    return web.json_response(request.app[MACHINE].catalogue.everything())
+    body = request.app[MACHINE].catalogue.encoded()
+    return web.Response(body=body, content_type="application/json", charset="utf-8")
 
 
 @routes.get("/object_info/{node_class}")

@@ -11,7 +11,7 @@ from gateway.demo.places import Places
 from gateway.demo.profile import Profile
 
 _CONVERSIONS = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
-_FILE_INPUTS = ("LoadImage", "LoadImageMask", "LoadImageOutput")
+_FILE_INPUTS = {"LoadImage": "image", "LoadImageMask": "image", "LoadImageOutput": "image", "LoadLatent": "latent"}
 _LONGEST_LIST_SHOWN = 20
 
 
@@ -57,7 +57,7 @@ class Inputs:
             message = f"Failed to convert an input value to a {spec[0]} value"
             details = f"{name}, {value}, {raised}"
             return error("invalid_input_type", message, details, **about, exception_message=str(raised))
-        if name == "image" and node["class_type"] in _FILE_INPUTS:
+        if name == _FILE_INPUTS.get(node["class_type"]):
             return None  # Classes with a validation function of their own for an input skip the general one.
         return _outside_limits(name, given[name], spec) or self._not_listed(name, given[name], spec)
 
@@ -74,16 +74,20 @@ class Inputs:
         return error("value_not_in_list", "Value not in list", f"{name}: {quoted} not in {listed}", **about)
 
     def custom(self, node: dict[str, Any]) -> list[dict[str, Any]]:
-        """What the class's own validation says: the image loaders want their file to exist."""
-        if node["class_type"] not in _FILE_INPUTS or "image" not in node["inputs"]:
+        """What the class's own validation says: loaders want their file to exist. Raises as theirs does."""
+        class_type = node["class_type"]
+        if class_type not in _FILE_INPUTS:
             return []
-        image = node["inputs"]["image"]
+        name = _FILE_INPUTS[class_type]
+        if name not in node["inputs"]:
+            raise TypeError(f"{class_type}.VALIDATE_INPUTS() missing 1 required positional argument: '{name}'")
+        value = node["inputs"][name]
         # A link has no value yet, so its check raises like that of a number: the mismatch of types is never told.
-        path = self._places.resolve(None if isinstance(image, list) else image)
+        path = self._places.resolve(None if isinstance(value, list) else value)
         if path is not None and path.exists():
             return []
-        details = f"image - Invalid image file: {image}"
-        return [error("custom_validation_failed", "Custom validation failed for node", details, input_name="image")]
+        details = f"{name} - Invalid {name} file: {value}"
+        return [error("custom_validation_failed", "Custom validation failed for node", details, input_name=name)]
 
     def bad_link(self, name: str, *, value: Any, spec: list[Any], prompt: dict[str, Any]) -> dict[str, Any] | None:
         """The error of a link of wrong length or type; raises KeyError, IndexError for one that leads nowhere."""
@@ -120,4 +124,3 @@ def _outside_limits(name: str, value: Any, spec: list[Any]) -> dict[str, Any] | 
     if high is not None and value > high:
         return error("value_bigger_than_max", f"Value {value} bigger than max of {high}", name, **about)
     return None
-

@@ -106,7 +106,7 @@ def _queued(item: Item, status: str) -> dict[str, Any]:
 def _finished(job_id: str, entry: dict[str, Any]) -> dict[str, Any]:
     number, _, _, extra_data, _ = entry["prompt"]
     messages = dict(entry["status"]["messages"])
-    ended = next(iter(messages.values() if not messages else list(messages.values())[-1:]))
+    *_, ended = messages.values()
     failed = messages.get("execution_error")
     cancelled = "execution_interrupted" in messages
     status = "completed" if entry["status"]["completed"] else "cancelled" if cancelled else "failed"
@@ -126,17 +126,19 @@ def _finished(job_id: str, entry: dict[str, Any]) -> dict[str, Any]:
             "execution_start_time": messages["execution_start"]["timestamp"],
             "execution_end_time": ended["timestamp"],
             "execution_error": failed,
-            "outputs_count": len(shown),
+            "outputs_count": sum(isinstance(item, dict) for _, _, item in shown),
             "preview_output": _preview(shown),
             **_workflow_of(extra_data),
         }
     )
 
 
-def _preview(shown: list[tuple[str, str, dict[str, Any]]]) -> dict[str, Any] | None:
-    """The first saved picture, else the first picture at all."""
+def _preview(shown: list[tuple[str, str, Any]]) -> dict[str, Any] | None:
+    """The first saved picture, else the first thing at all; texts are shown so, though they do not count as outputs."""
     fit = [
-        {**item, "nodeId": node_id, "mediaType": kind} for node_id, kind, item in shown if kind in _PREVIEWABLE
+        {**(item if isinstance(item, dict) else {"content": item}), "nodeId": node_id, "mediaType": kind}
+        for node_id, kind, item in shown
+        if kind in _PREVIEWABLE
     ]
     saved = [one for one in fit if one.get("type") == "output"]
     return next(iter(saved or fit), None)

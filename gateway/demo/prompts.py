@@ -44,9 +44,7 @@ async def post_prompt(request: web.Request) -> web.Response:
             )
         )
     prompt, targets = body["prompt"], body.get("partial_execution_targets")
-    verdict = validate(
-        prompt, targets, profile=machine.profile, catalogue=machine.catalogue, places=machine.places
-    )
+    verdict = validate(prompt, targets, profile=machine.profile, catalogue=machine.catalogue, places=machine.places)
     extra_data = _extra_data(machine, body, request)
     if verdict.refusal:
         return _refused(verdict.refusal, verdict.node_errors)

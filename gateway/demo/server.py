@@ -55,7 +55,7 @@ class Simulator:
     ) -> None:
         self.port = port
         self.faults = Faults()
-        self.crashed = asyncio.Event()
+        self.crashed = asyncio.Event()  # Set while down after a crash, unless it comes back by itself.
         self._host = host
         self._control = control
         self._profile = PROFILES[version]
@@ -149,6 +149,10 @@ class Simulator:
 
     async def crash(self) -> None:
         """End as by `kill -9`: connections are reset, queue and history gone. `start` comes back on the same port."""
+        await self._break_down()
+        self.crashed.set()
+
+    async def _break_down(self) -> None:
         machine, runner = self._take_down()
         if machine is None or runner is None:
             return
@@ -160,7 +164,6 @@ class Simulator:
         await machine.end()
         await runner.cleanup()
         shutil.rmtree(self._places.root / "temp", ignore_errors=True)
-        self.crashed.set()
 
     def _take_down(self) -> tuple[Machine | None, web.AppRunner | None]:
         """Forget the present life, so that a second stop or crash finds nothing to do."""
@@ -173,10 +176,12 @@ class Simulator:
         self._dying = asyncio.get_running_loop().create_task(self.crash())
 
     async def _crash_and_return(self, restart_after: float | None) -> None:
-        await self.crash()
-        if restart_after is not None:
-            await asyncio.sleep(restart_after)
-            await self.start()
+        if restart_after is None:
+            await self.crash()
+            return
+        await self._break_down()
+        await asyncio.sleep(restart_after)
+        await self.start()
 
 
 # A 500 is ordinary here, and its traceback in a test's output would only frighten.

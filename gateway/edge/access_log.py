@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import orjson
@@ -81,5 +82,6 @@ def _plain(line: Line, stamp: str) -> str:
     return f"{stamp} {asked} {spent} {line.user or '-'} {line.ip or '-'} {line.request_id}{reason}\n"
 
 
+@lru_cache(maxsize=1024)
 def _masked(text: str) -> str:
     return mask(text[: 4 * MAX_FIELD])[:MAX_FIELD]

@@ -4,6 +4,7 @@ protocol.
 
 import secrets
 from dataclasses import dataclass
+from http import HTTPStatus
 
 import orjson
 
@@ -37,3 +38,11 @@ def answer_to(error: GatewayError, request_id: str) -> ErrorAnswer:
     ]
     own = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in error.headers.items()]
     return ErrorAnswer(error.status, headers + own, body)
+
+
+def raw_answer_to(error: GatewayError, request_id: str) -> bytes:
+    """The same as bytes for a connection that is closed behind it, where no application has been asked."""
+    answer = answer_to(error, request_id)
+    start = f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}".encode("ascii")
+    headers = [*answer.headers, (b"x-request-id", request_id.encode("ascii")), (b"connection", b"close")]
+    return b"\r\n".join([start, *(b"%b: %b" % field for field in headers), b"", answer.body])

@@ -20,7 +20,7 @@ from gateway.edge.slowdown import Slowdown
 from gateway.edge.validity import Validity
 from gateway.errors import GatewayError, LockedOut, StoreUnavailable, TokenExpired, Unauthenticated
 from gateway.identity import tokens
-from gateway.identity.credentials import Credential, Jwt, Token, UserPassword, find
+from gateway.identity.credentials import CREDENTIAL_HEADERS, Credential, Jwt, Token, UserPassword, find
 from gateway.identity.jwt import Keys
 from gateway.identity.passwords import Passwords
 from gateway.identity.principal import Principal
@@ -31,6 +31,7 @@ from gateway.store.database import Store
 CHALLENGE: Final = 'Bearer realm="ComfyUI Gateway"'
 """Never `Basic`: for that a browser opens a password dialog of its own, on top of the login page."""
 
+_CARRIERS: Final = CREDENTIAL_HEADERS | {b"cookie"}
 _MOST_REMEMBERED: Final = 10_000
 _TOUCH_SECONDS: Final = 60.0
 
@@ -62,6 +63,8 @@ class Authenticator:
         self._validity: Final = Validity(self._proofs, changes=store.changes, clock=clock)
         self.still_valid: Final = self._validity.still
         self.ended: Final = self._validity.ended
+        self._secret: Final = random(32)
+        self._requests: Final[dict[bytes, Authenticated]] = {}
         self._memory: Final[dict[bytes, Authenticated]] = {}
         self._version = -1
         self._touched: Final[dict[str, float]] = {}
@@ -74,15 +77,13 @@ class Authenticator:
         that cannot prove that our own pages sent the request; StoreUnavailable.
         """
         about = scope["gateway"]
-        credentials = find(
-            path_token=about["path_token"],
-            headers=scope["headers"],
-            query=scope["query_string"],
-            cookie_name=cookie_name(secure=about["secure"]),
-        )
-        if any(_is_carried(credential) for credential in credentials):
-            about["carried"] = True
-        principal = await self._first_good(credentials, ip=about["client_ip"])
+        version = self._forget_if_changed()
+        key = self._key(scope)
+        principal = self._requests.get(key) if key is not None else None
+        if principal is None or self._is_over(principal):
+            principal = await self._first_good(self._credentials(scope), ip=about["client_ip"])
+            if key is not None and principal.via != "password" and version == self._version:
+                self._remember(self._requests, key, principal)
         if principal.is_cookie:
             self._require_own_page(scope)
         about["principal"] = principal
@@ -103,6 +104,31 @@ class Authenticator:
         """Finish what was begun in the background."""
         if self._touching:
             await asyncio.wait(self._touching)
+
+    def _key(self, scope: Scope) -> bytes | None:
+        """A keyed digest of everything in the request that `find` looks at; None if that is more than headers and path.
+
+        The same bytes have the same principal, so a warm request need not be taken apart.
+        """
+        query = scope["query_string"]
+        if b"token" in query or b"%" in query:
+            return None
+        about = scope["gateway"]
+        parts = [b"%b %b" % field for field in scope["headers"] if field[0] in _CARRIERS]
+        parts.append(f"{about['secure']} {about['path_token']}".encode("utf-8", "surrogatepass"))
+        return hashlib.blake2b(b"\n".join(parts), key=self._secret, digest_size=32).digest()
+
+    def _credentials(self, scope: Scope) -> tuple[Credential, ...]:
+        about = scope["gateway"]
+        found = find(
+            path_token=about["path_token"],
+            headers=scope["headers"],
+            query=scope["query_string"],
+            cookie_name=cookie_name(secure=about["secure"]),
+        )
+        if any(_is_carried(credential) for credential in found):
+            about["carried"] = True
+        return found
 
     async def _first_good(self, credentials: tuple[Credential, ...], *, ip: str) -> Authenticated:
         if not credentials:
@@ -140,22 +166,28 @@ class Authenticator:
 
     def _known(self, key: bytes) -> Authenticated | None:
         found = self._memory.get(key)
-        if found is None or (found.expires_at is not None and self._clock() >= found.expires_at):
-            return None
-        return found
+        return None if found is None or self._is_over(found) else found
+
+    def _is_over(self, principal: Authenticated) -> bool:
+        return principal.expires_at is not None and self._clock() >= principal.expires_at
 
     def _keep(self, key: bytes, found: Authenticated | Refused, version: int) -> Authenticated | Refused:
         """Only what was looked up under the version that still is: a change meanwhile may have been missed or not."""
         if isinstance(found, Authenticated) and version == self._version:
-            if len(self._memory) >= _MOST_REMEMBERED:
-                self._memory.clear()
-            self._memory[key] = found
+            self._remember(self._memory, key, found)
         return found
+
+    @staticmethod
+    def _remember(memory: dict[bytes, Authenticated], key: bytes, found: Authenticated) -> None:
+        if len(memory) >= _MOST_REMEMBERED:
+            memory.clear()
+        memory[key] = found
 
     def _forget_if_changed(self) -> int:
         version = self._store.changes.version()
         if version != self._version:
             self._version = version
+            self._requests.clear()
             self._memory.clear()
             self._passwords.forget()
         return version

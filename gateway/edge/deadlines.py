@@ -7,6 +7,15 @@ what came meanwhile.
 
 import asyncio
 from collections.abc import Callable
+from enum import Enum, auto
+
+
+class Phase(Enum):
+    """Where in a request the bytes from the client are."""
+
+    BETWEEN = auto()
+    HEAD = auto()
+    BODY = auto()
 
 
 class Deadlines:

@@ -81,7 +81,7 @@ def judge(head: Head) -> Verdict:
     return Verdict(websocket, has_body)
 
 
-def too_large(*, count: int, size: int) -> GatewayError | None:
+def too_large(*, count: int = 0, size: int = 0) -> GatewayError | None:
     """The refusal of that many headers with that many bytes of names, values and line ends; None if they are within
     bounds.
     """
@@ -92,6 +92,19 @@ def too_large(*, count: int, size: int) -> GatewayError | None:
         details="Remove cookies or headers of this site and try again.",
         reason=f"{count} headers, {size} bytes",
     )
+
+
+def without_upgrade(head: Head) -> bytes:
+    """The same head on the wire, as if the client had not offered another protocol."""
+    offers = (b"upgrade", b"http2-settings")
+    fields = [b"%b: %b" % field for field in head.headers if field[0] not in offers]
+    line = b"%b %b HTTP/%b" % (head.method, head.target, head.version.encode("ascii"))
+    return b"\r\n".join([line, *fields, b"", b""])
+
+
+def without_framing(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """A GET with a body is served as one without: ComfyUI must neither get the body nor wait for it."""
+    return [field for field in headers if field[0] not in (b"content-length", b"transfer-encoding")]
 
 
 def _judge_request_line(head: Head) -> None:

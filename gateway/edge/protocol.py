@@ -12,39 +12,28 @@ any credential was looked at. Four more facts of uvicorn 0.54 and httptools 0.9 
 """
 
 import asyncio
-from enum import Enum, auto
 from typing import Final, cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from gateway.edge.answer import answer_to, mint_request_id
-from gateway.edge.closing import ClosesLate, close_late
-from gateway.edge.deadlines import Deadlines
-from gateway.edge.head import (
-    BODILESS,
-    MAX_HEADER_BYTES,
-    MAX_TARGET_BYTES,
-    Head,
-    TimedOut,
-    judge,
-    too_large,
-)
-from gateway.errors import AddressTooLong, GatewayError, InvalidRequest, MethodNotAllowed
+from gateway.edge import head as heads
+from gateway.edge.answer import mint_request_id, raw_answer_to
+from gateway.edge.closing import ClosesLate, Stall, close_late
+from gateway.edge.deadlines import Deadlines, Phase
+from gateway.edge.head import BODILESS, Head, HeadTooLarge, TimedOut
+from gateway.errors import AddressTooLong, GatewayError, InvalidRequest
 from gateway.log import get_logger
 
-_MAX_RAW_HEAD: Final = MAX_HEADER_BYTES + MAX_TARGET_BYTES + 1024
+_MAX_RAW: Final = heads.MAX_HEADER_BYTES + heads.MAX_TARGET_BYTES + 1024
+_MAX_RAW_PER_BYTE: Final = 9
+"""The parser keeps a header, a trailer or a chunk extension that does not end, and reports nothing of it. So what was
+fed to it is counted: at most a whole head, and for each byte of a body that it reported what the smallest chunk
+takes.
+"""
 _MAX_PIPELINED: Final = 32
 
 log = get_logger(__name__)
-
-
-class Phase(Enum):
-    """Where in a request the bytes from the client are."""
-
-    BETWEEN = auto()
-    HEAD = auto()
-    BODY = auto()
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -58,17 +47,20 @@ class GuardedProtocol(HttpToolsProtocol):
     """Bytes in every `body_gap` while we are reading: one byte every 19 s would else hold a connection for ever."""
     linger: float = 2.0
     """How long the rest of a refused request is read and thrown away, so that the client can read the answer."""
+    write_timeout: float = 60.0
+    """How long a client that has stopped reading holds an answer."""
 
     _phase = Phase.BETWEEN
     _websocket = False
     _ignored_upgrade = False
     _deaf = False
-    _stopping = False
     _keep_alive = False
-    _raw_head_bytes = 0
+    _raw_bytes = 0
+    _body_bytes = 0
     _header_count = 0
     _header_bytes = 0
     _deadlines: Deadlines
+    _stall: Stall
 
     # 1. The connection
 
@@ -76,21 +68,30 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_made(cast(asyncio.Transport, transport))
         self._deadlines = Deadlines(self.loop, late=self._late, is_waiting_for_us=self._is_waiting_for_us)
         self._deadlines.head(self.head_timeout)
+        self._stall = Stall(self.transport, timeout=self.write_timeout, loop=self.loop)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._deadlines.stop()
+        self._stall.over()
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
-        self._stopping = True
+        self._keep_alive = False
         super().shutdown()
+
+    def pause_writing(self) -> None:
+        self._stall.begun()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._stall.over()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
         self._unset_keepalive_if_required()
-        # Counted from the second piece on: the first may begin with the end of another request. Loose by one read.
-        self._raw_head_bytes = self._raw_head_bytes + len(data) if self._phase is Phase.HEAD else 0
+        self._raw_bytes += len(data)
         self._feed(data)
         if not self._deaf:
             self._set_deadline()
@@ -100,8 +101,6 @@ class GuardedProtocol(HttpToolsProtocol):
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._after_upgrade(data[upgrade.args[0] :])
-        except httptools.HttpParserInvalidMethodError:
-            self._refuse(MethodNotAllowed("This method is not used here."))
         except httptools.HttpParserError as error:
             cause = error.__context__
             malformed = InvalidRequest("The request is not well-formed HTTP.", reason=str(error))
@@ -114,53 +113,53 @@ class GuardedProtocol(HttpToolsProtocol):
             self._deadlines.stop()
             self.handle_websocket_upgrade()
             return
-        version = self.parser.get_http_version().encode()
+        head = heads.without_upgrade(self._head())
         self.parser = httptools.HttpRequestParser(self)
-        fields = [b"%b: %b\r\n" % field for field in self.headers if field[0] not in (b"upgrade", b"http2-settings")]
-        line = b"%b %b HTTP/%b\r\n" % (self.scope["method"].encode(), self.url, version)
-        self._feed(b"".join([line, *fields, b"\r\n", rest]))
+        self._feed(head + rest)
 
     # 2. What the parser reports
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._phase = Phase.HEAD
-        self._header_count = self._header_bytes = 0
+        # Counted from the next piece on: this one may begin with the end of another request. Loose by one read.
+        self._header_count = self._header_bytes = self._raw_bytes = self._body_bytes = 0
         if len(self.pipeline) >= _MAX_PIPELINED:
             raise InvalidRequest("Too many requests at once on one connection.")
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
-        if len(self.url) > MAX_TARGET_BYTES:
-            raise AddressTooLong(f"At most {MAX_TARGET_BYTES} bytes of address are taken.")
+        if len(self.url) > heads.MAX_TARGET_BYTES:
+            raise AddressTooLong(f"At most {heads.MAX_TARGET_BYTES} bytes of address are taken.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._header_count += 1
         self._header_bytes += len(name) + len(value) + len(b": \r\n")
-        refusal = too_large(count=self._header_count, size=self._header_bytes)
+        refusal = heads.too_large(count=self._header_count, size=self._header_bytes)
         if refusal is not None:
             raise refusal
         if self._phase is Phase.HEAD:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        method, upgrade = self.parser.get_method(), self.parser.should_upgrade()
-        verdict = judge(Head(method, self.parser.get_http_version(), self.url, self.headers, upgrade))
-        self.scope["method"] = method.decode("ascii")
+        head = self._head()
+        verdict = heads.judge(head)
         self._websocket = verdict.websocket
-        self._ignored_upgrade = upgrade and not verdict.websocket
+        self._ignored_upgrade = head.upgrade and not verdict.websocket
         if self._ignored_upgrade:
             return
         if verdict.websocket and self._is_busy():
             raise InvalidRequest("A websocket cannot be opened behind a request that is not answered yet.")
-        if verdict.has_body and method in BODILESS:
-            self._drop_framing()
+        if verdict.has_body and head.method in BODILESS:
+            self.headers[:] = heads.without_framing(self.headers)
+        self._keep_alive = False
         super().on_headers_complete()
-        self._phase = Phase.BODY
+        self._phase, self._raw_bytes = Phase.BODY, 0
         if verdict.has_body:
             self._expect_body()
 
     def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
         self._deadlines.piece(len(body))
         if self.scope["method"].encode() not in BODILESS:
             super().on_body(body)
@@ -168,30 +167,25 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if self._ignored_upgrade:
             return
-        if self._phase is Phase.BODY and not self._websocket:
-            self._end_body()
         self._phase = Phase.BETWEEN
+        # An answer that has begun has said that it closes the connection.
+        if self._keep_alive and not self._websocket and not self.cycle.response_started:
+            self.cycle.keep_alive = True
         super().on_message_complete()
+
+    def _head(self) -> Head:
+        parser = self.parser
+        return Head(parser.get_method(), parser.get_http_version(), self.url, self.headers, parser.should_upgrade())
 
     def _should_upgrade(self) -> bool:
         return self._websocket and self._should_upgrade_to_ws()
 
     # 3. Bodies
 
-    def _drop_framing(self) -> None:
-        """A GET with a body is served as one without: ComfyUI must neither get the body nor wait for it."""
-        framing = (b"content-length", b"transfer-encoding")
-        self.headers[:] = [field for field in self.headers if field[0] not in framing]
-
     def _expect_body(self) -> None:
         """An answer that starts before the body has ended says that it closes the connection, and then does."""
         self._keep_alive, self.cycle.keep_alive = self.cycle.keep_alive, False
         self.cycle.transport = ClosesLate(self.transport, close=self._close_behind_answer)
-
-    def _end_body(self) -> None:
-        if self._keep_alive and not self.cycle.response_started and not self._stopping:
-            self.cycle.keep_alive = True
-        self._keep_alive = False
 
     def _close_behind_answer(self) -> None:
         if self.cycle.more_body:
@@ -203,17 +197,19 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _set_deadline(self) -> None:
         """What the client has to send next, and by when; nothing, while it is our turn."""
-        if self._phase is Phase.BODY:
+        too_much = self._raw_bytes > _MAX_RAW + _MAX_RAW_PER_BYTE * self._body_bytes
+        if self._phase is Phase.BODY and too_much:
+            self._refuse(InvalidRequest("The body has more framing than content."))
+        elif self._phase is Phase.HEAD and too_much:
+            self._refuse(HeadTooLarge("The head of the request is too large."))
+        elif self._phase is Phase.BODY:
             self._deadlines.body(gap=self.body_gap, minimum=self.body_minimum)
         elif self._phase is Phase.HEAD:
             self._deadlines.head(self.head_timeout)
-            if self._raw_head_bytes > _MAX_RAW_HEAD:
-                self._refuse(too_large(count=0, size=self._raw_head_bytes) or InvalidRequest("The head is too large."))
         elif self._is_busy() or self.timeout_keep_alive_task is not None:
             self._deadlines.stop()
         else:
-            # Only line ends came: they stop uvicorn's keep-alive timer, and nothing else would ever close the
-            # connection.
+            # Only line ends came: they stop uvicorn's keep-alive timer, and nothing else would ever close.
             self._deadlines.head(self.head_timeout)
 
     def _late(self, reason: str) -> None:
@@ -242,15 +238,8 @@ class GuardedProtocol(HttpToolsProtocol):
             if in_body:
                 self.cycle.disconnected = True
                 self.cycle.message_event.set()
-            self._write_refusal(error)
+            self.transport.write(raw_answer_to(error, mint_request_id()))
             self._close_late()
-
-    def _write_refusal(self, error: GatewayError) -> None:
-        request_id = mint_request_id()
-        answer = answer_to(error, request_id)
-        headers = [*answer.headers, (b"x-request-id", request_id.encode()), (b"connection", b"close")]
-        fields = b"".join(b"%b: %b\r\n" % field for field in headers)
-        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[answer.status], fields, answer.body))
 
     def _close_late(self) -> None:
         self._deaf = True

@@ -23,7 +23,6 @@ from gateway.edge.addresses import counted
 from gateway.errors import LockedOut
 
 _COUNT_UP_TO: Final = 1_000_000
-_MAX_COUNTERS: Final = 50_000
 _PASSWORDS: Final = RateLimitItemPerHour(_COUNT_UP_TO, namespace="passwords")
 _TOKENS: Final = RateLimitItemPerMinute(_COUNT_UP_TO, namespace="tokens")
 
@@ -43,6 +42,8 @@ class Pace:
     waiting_at_address: int = 16
     free_tokens: int = 1000
     """Wrong tokens of one address that get a plain 401."""
+    most_counters: int = 50_000
+    """More of them are all forgotten at once, so that ever new names and addresses cannot fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,7 @@ class Slowdown:
             del self._locks[who.both]
 
     def _count(self, item: RateLimitItem, key: tuple[str, ...]) -> None:
-        if len(self._storage.storage) >= _MAX_COUNTERS:
+        if len(self._storage.storage) >= self._pace.most_counters:
             self._storage.reset()
         self._limiter.hit(item, *key)
 

@@ -26,7 +26,7 @@ class Validity:
         self._proofs: Final = proofs
         self._changes: Final = changes
         self._clock: Final = clock
-        self._answers: Final[dict[Principal, bool]] = {}
+        self._answers: Final[dict[Principal, asyncio.Task[bool]]] = {}
         self._answers_of = -1
         self._moved = asyncio.Event()
         self._seen = -1
@@ -41,12 +41,10 @@ class Validity:
         if version != self._answers_of:
             self._answers.clear()
             self._answers_of = version
-        if principal in self._answers:
-            return self._answers[principal]
-        answer = isinstance(principal, Authenticated) and await self._proofs.still(principal)
-        if version == self._answers_of:
-            self._answers[principal] = answer
-        return answer
+        answer = self._answers.get(principal)
+        if answer is None:
+            answer = self._answers[principal] = asyncio.create_task(self._look(principal))
+        return await asyncio.shield(answer)
 
     async def ended(self, principal: Principal) -> None:
         """Return as soon as the principal is no longer valid: at its expiry, or about a tenth of a second after a
@@ -62,6 +60,14 @@ class Validity:
                 await self._change(version, at_most=self._left(principal))
             except StoreUnavailable:
                 await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _look(self, principal: Principal) -> bool:
+        """One look for all sockets of the same principal. One that failed is not an answer to be kept."""
+        try:
+            return isinstance(principal, Authenticated) and await self._proofs.still(principal)
+        except StoreUnavailable:
+            self._answers.pop(principal, None)
+            raise
 
     def _left(self, principal: Principal) -> float:
         return _FAR if principal.expires_at is None else min(_FAR, max(0.0, principal.expires_at - self._clock()))

@@ -6,7 +6,7 @@ It does not know who submits and what events say; it is woken by a bell and look
 import asyncio
 from typing import Final
 
-from gateway.errors import UpstreamFault
+from gateway.errors import NoServer, UpstreamFault
 from gateway.jobs.cancel import Canceller
 from gateway.jobs.desk import EQUAL_WEIGHT, Desk
 from gateway.jobs.live import PLACES, Live
@@ -19,6 +19,8 @@ from gateway.store.ledger import Job
 
 LOOK_SECONDS: Final = 5.0
 """The bell is enough; this is for the case that somebody forgot to ring it."""
+
+PAUSE_SECONDS: Final = 1.0
 
 log = get_logger(__name__)
 
@@ -43,25 +45,70 @@ class Dispatcher:
                 await self._fill()
             except Exception:
                 log.exception("dispatch_failed")
-                await asyncio.sleep(1)
+                await asyncio.sleep(PAUSE_SECONDS)
                 self._desk.bell.set()
 
     async def _fill(self) -> None:
-        while self._desk.link.up.is_set() and len(self._desk.board.placed()) < PLACES:
-            chosen = fairness.next_job(self._desk.board.waiting(), await self._desk.ledger.virtual_times())
+        while self._may_hand_over():
+            virtual = await self._desk.ledger.virtual_times()
+            chosen = fairness.next_job(self._desk.board.waiting(), virtual)
             live = self._desk.board.get(chosen.prompt_id) if chosen else None
             if live is None or not await self._hand_over(live):
                 return
 
+    def _may_hand_over(self) -> bool:
+        return self._desk.link.up.is_set() and len(self._desk.board.placed()) < PLACES
+
     async def _hand_over(self, live: Live) -> bool:
-        """Post one job; False when the server cannot take any now."""
+        """Post one job; False when there is nothing more to do until the bell rings."""
         job = await self._desk.ledger.get(live.prompt_id)
-        if job is None or not await self._charge_and_take(job, live):
-            return self._gone(live)
+        if job is None:
+            # Its user was removed, and the rows with the user.
+            self._desk.board.remove(live)
+            return True
+        cost = fairness.estimate(await self._desk.ledger.recent_costs(live.user_id))
+        if live.state != "waiting" or live.cancel_requested or live.busy:
+            return True
+        if not self._may_hand_over():
+            return False
+        live.busy = True
         try:
-            outcome = await post(
-                self._desk, live, submission_of(job, live.secrets), number=job.seq, created_ms=job.created_at
+            return await self._held(job, live, cost)
+        finally:
+            live.busy = False
+
+    async def _held(self, job: Job, live: Live, cost: int) -> bool:
+        if live.had_secrets and not live.secrets:
+            await self._settler.fail(live, "secrets_lost", SECRETS_LOST)
+            return True
+        if not await self._take(job, live, cost):
+            await self._settler.align(live)
+            return False
+        go_on = await self._post(job, live)
+        await self._canceller.pursue(live)
+        return go_on
+
+    async def _take(self, job: Job, live: Live, cost: int) -> bool:
+        """Hold a place from before the first await, so that nobody else gets it; give it back if the ledger does not
+        agree."""
+        live.state, live.placed = "handing", True
+        try:
+            taken = await self._desk.ledger.hand(
+                job, charged_ms=cost, weight=EQUAL_WEIGHT, server=self._desk.server.url
             )
+        except BaseException:
+            live.wait()
+            raise
+        if taken:
+            live.attempts += 1
+        else:
+            live.wait()
+        return taken
+
+    async def _post(self, job: Job, live: Live) -> bool:
+        submission = submission_of(job, live.secrets)
+        try:
+            outcome = await post(self._desk, live, submission, number=job.seq, created_ms=job.created_at)
         except UpstreamFault as fault:
             return await self._not_taken(live, fault)
         if isinstance(outcome, Refused):
@@ -70,35 +117,9 @@ class Dispatcher:
             await self._taken(live)
         return True
 
-    async def _charge_and_take(self, job: Job, live: Live) -> bool:
-        if live.had_secrets and not live.secrets:
-            await self._settler.fail(
-                live,
-                "secrets_lost",
-                SECRETS_LOST,
-            )
-            return False
-        cost = fairness.estimate(await self._desk.ledger.recent_costs(live.user_id))
-        virtual = (await self._desk.ledger.virtual_times()).get(live.user_id, 0.0)
-        charged = fairness.charged(virtual, cost, EQUAL_WEIGHT)
-        if live.state != "waiting" or live.cancel_requested:
-            return False
-        live.state, live.placed = "handing", True
-        if not await self._desk.ledger.hand(job, virtual_ms=charged, charged_ms=cost, server=self._desk.server.url):
-            live.state, live.placed = "waiting", False
-            return False
-        live.attempts += 1
-        return True
-
-    def _gone(self, live: Live) -> bool:
-        """Cancelled or ended meanwhile: the next one, please. A waiting row that cannot be taken is asked for again
-        after a pause, not at once."""
-        return live.state != "waiting" or live.cancel_requested or self._desk.board.get(live.prompt_id) is None
-
     async def _taken(self, live: Live) -> None:
         await handed(self._desk, live)
         self._desk.changed(live)
-        await self._canceller.pursue(live)
 
     async def _refused(self, live: Live, outcome: Refused) -> None:
         """It was valid when it was submitted: a model or an input file is gone since."""
@@ -110,8 +131,12 @@ class Dispatcher:
 
     async def _not_taken(self, live: Live, fault: UpstreamFault) -> bool:
         """Never sent: it waits again. Sent without an answer: it stays `handing`, holding its place, until `recover`
-        knows."""
+        knows. Answered with an error of ComfyUI's own: it would be the same the next time, and all others wait."""
         log.warning("hand_over_failed", prompt_id=live.prompt_id, sent=fault.sent, reason=fault.reason or fault.message)
-        if not fault.sent:
-            await self._settler.back_to_queue(live)
-        return False
+        if fault.sent:
+            return False
+        if isinstance(fault, NoServer):
+            await self._settler.back_to_queue(live, never_sent=True)
+            return False
+        await self._settler.fail(live, "validation_failed", f"{fault.message} {fault.details}".strip())
+        return True

@@ -24,6 +24,7 @@ from gateway.upstream.socket import EventSocket
 
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 5.0
+RETRY_SECONDS: Final = 1.0
 CAPABILITIES: Final = '{"type": "feature_flags", "data": {"supports_preview_metadata": true}}'
 """Previews come with their prompt id; clients that did not ask for that get them without (design §5)."""
 
@@ -45,9 +46,10 @@ class Follower:
 
     def __init__(self, desk: Desk, settler: Settler, *, rules: Rules, on_up: Callable[[], Awaitable[None]]) -> None:
         self._desk, self._settler, self._rules, self._on_up = desk, settler, rules, on_up
-        self._frames: asyncio.Queue[str | bytes] = asyncio.Queue()
+        self._frames: asyncio.Queue[TextFrame | BinaryFrame | asyncio.Event] = asyncio.Queue()
         self._socket: EventSocket | None = None
         self._strays: set[asyncio.Task[None]] = set()
+        self._pause = FIRST_PAUSE
         self.server_flags: dict[str, object] = {}
         self.status_at = 0.0
         self.frame_at = 0.0
@@ -59,7 +61,8 @@ class Follower:
         try:
             await self._keep_connected()
         finally:
-            worker.cancel()
+            for task in (worker, *self._strays):
+                task.cancel()
             await self.reconnect()
 
     async def reconnect(self) -> None:
@@ -70,17 +73,17 @@ class Follower:
             await socket.close()
 
     async def _keep_connected(self) -> None:
-        pause = FIRST_PAUSE
         while True:
             try:
                 await self._listen()
-                pause = FIRST_PAUSE
             except GatewayError as fault:
                 self._note_refusal(fault)
                 log.info("event_socket_down", reason=fault.reason or fault.message)
+            except Exception:
+                log.exception("event_socket_failed")
             self._desk.link.up.clear()
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
+            await asyncio.sleep(self._pause)
+            self._pause = min(self._pause * 2, LONGEST_PAUSE)
 
     def _note_refusal(self, fault: GatewayError) -> None:
         """Only a refused connection tells that nobody is there; silence does not (a model load is 40 s of silence)."""
@@ -91,60 +94,67 @@ class Follower:
 
     async def _listen(self) -> None:
         socket = await EventSocket.connect(self._desk.server.url, self._desk.link.client_id)
-        self._socket = socket
+        self._socket, self._pause = socket, FIRST_PAUSE
         loop = asyncio.get_running_loop()
         self.refused_since, self.status_at, self.frame_at = None, loop.time(), loop.time()
-        arrival = asyncio.create_task(self._arrive())
+        seam = asyncio.Event()
+        self._frames.put_nowait(seam)
+        arrival = asyncio.create_task(self._arrive(seam))
         try:
             await socket.send(CAPABILITIES)
-            async for frame in socket:
-                self.frame_at = loop.time()
-                self._frames.put_nowait(frame)
+            async for raw in socket:
+                self._hear(raw, loop.time())
         finally:
             arrival.cancel()
             await socket.close()
 
-    async def _arrive(self) -> None:
-        """Learn what happened while nobody listened, and only then take jobs again; frames are read all the while."""
+    async def _arrive(self, seam: asyncio.Event) -> None:
+        """Learn what happened while nobody listened, and only then take jobs again; frames are read all the while.
+        `seam` lies behind the last frame of the socket before."""
+        await seam.wait()
         while True:
             try:
                 await self._on_up()
             except UpstreamFault as fault:
                 log.warning("server_not_ready", reason=fault.reason or fault.message)
-                await asyncio.sleep(1)
+            except Exception:
+                log.exception("arrival_failed")
             else:
                 self._desk.link.up.set()
                 self._desk.bell.set()
                 return
+            await asyncio.sleep(RETRY_SECONDS)
+
+    def _hear(self, raw: str | bytes, now: float) -> None:
+        """What tells that we are heard by ComfyUI counts when it arrives, however far behind the work is."""
+        self.frame_at = now
+        frame = events.parse(raw)
+        if isinstance(frame, TextFrame) and frame.type == "status":
+            self.status_at = now
+        elif isinstance(frame, TextFrame) and frame.type == "feature_flags":
+            self.server_flags = dict(frame.data)
+        elif frame is not None:
+            self._frames.put_nowait(frame)
 
     async def _work(self) -> None:
         while True:
-            raw = await self._frames.get()
+            frame = await self._frames.get()
+            if isinstance(frame, asyncio.Event):
+                self._desk.board.forget_running()
+                frame.set()
+                continue
             try:
-                await self._act(raw)
+                await self._act(frame)
             except Exception:
                 log.exception("frame_failed")
 
-    async def _act(self, raw: str | bytes) -> None:
-        frame = events.parse(raw)
-        if frame is None:
-            return
-        if isinstance(frame, TextFrame):
-            if self._is_ours_to_keep(frame):
-                return
-            frame = _clean(frame)
+    async def _act(self, frame: TextFrame | BinaryFrame) -> None:
+        frame = _clean(frame)
         live = self._owner_job(frame)
         if live is None:
             self._unowned(frame)
-            return
-        await self._follow(live, frame)
-
-    def _is_ours_to_keep(self, frame: TextFrame) -> bool:
-        if frame.type == "status":
-            self.status_at = asyncio.get_running_loop().time()
-        elif frame.type == "feature_flags":
-            self.server_flags = dict(frame.data)
-        return frame.type in ("status", "feature_flags")
+        else:
+            await self._follow(live, frame)
 
     def _owner_job(self, frame: TextFrame | BinaryFrame) -> Live | None:
         running = self._desk.board.running()
@@ -171,17 +181,20 @@ class Follower:
 
     async def _follow(self, live: Live, frame: TextFrame | BinaryFrame) -> None:
         live.last_event_ms = self._desk.milliseconds()
-        if isinstance(frame, TextFrame):
-            if frame.type == "executing" and frame.node is None:
-                self._settler.begin(live, frame)
-                return
-            await self._note(live, frame)
-        if frame_is_kept_back(live, frame):
+        if isinstance(frame, TextFrame) and frame.type == "executing" and frame.node is None:
+            self._settler.begin(live, frame)
             return
-        self._desk.hub.deliver(live.user_id, live.client_id, (frame,))
+        try:
+            if isinstance(frame, TextFrame):
+                await self._note(live, frame)
+        finally:
+            # The owner gets it also while the database is away.
+            if not frame_is_kept_back(live, frame):
+                self._desk.hub.deliver(live.user_id, live.client_id, (frame,))
 
     async def _note(self, live: Live, frame: TextFrame) -> None:
         if frame.type == "execution_start":
+            self._desk.board.runs(live)
             timestamp = frame.data.get("timestamp")
             await started(self._desk, live, timestamp if isinstance(timestamp, int) else self._desk.milliseconds())
         elif frame.type == "executing":
@@ -198,9 +211,9 @@ def frame_is_kept_back(live: Live, frame: TextFrame | BinaryFrame) -> bool:
     return interrupted and not live.cancel_requested and live.attempts < MOST_RUNS
 
 
-def _clean(frame: TextFrame) -> TextFrame:
+def _clean(frame: TextFrame | BinaryFrame) -> TextFrame | BinaryFrame:
     """An error as its owner may see it: without the host's paths."""
-    if frame.type != "execution_error":
+    if not isinstance(frame, TextFrame) or frame.type != "execution_error":
         return frame
     cleaned = events.parse(events.execution_error(without_host_paths(frame.data)))
     return cleaned if isinstance(cleaned, TextFrame) else frame

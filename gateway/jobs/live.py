@@ -3,7 +3,7 @@
 It does not know the database: the ledger is the truth over a restart, and this is rebuilt from it (`recover`).
 """
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -18,8 +18,14 @@ PLACES: Final = 2
 
 @dataclass(slots=True)
 class Live:
-    """One unfinished job. Times ending in `_at` are seconds of the event loop's clock, but for `started_ms`
-    (milliseconds since the epoch)."""
+    """One unfinished job. Times ending in `_at` are seconds of the event loop's clock, those in `_ms` milliseconds
+    since the epoch.
+
+    `busy` is held by the one task that moves the job just now: a submit, a hand-over, a cancellation or a look at the
+    server. Nobody else acts on a busy job; who wants it to end leaves a wish (`cancel_requested`, and `stop_requested`
+    for one that may be running by then), and the holder carries it out before letting go. Events move the ledger
+    whoever holds the job: the ledger refuses a move from a state in which the job is no longer.
+    """
 
     prompt_id: str
     user_id: int
@@ -28,11 +34,11 @@ class Live:
     position: float
     state: str
     had_secrets: bool = False
-    secrets: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict, repr=False)
     placed: bool = False
-    accepted: bool = False
+    busy: bool = False
     cancel_requested: bool = False
-    posting: bool = False
+    stop_requested: bool = False
     node: str | None = None
     executed: list[str] = field(default_factory=list)
     started_ms: int | None = None
@@ -41,6 +47,12 @@ class Live:
     answered_at: float | None = None
     absent_since: float | None = None
     attempts: int = 0
+
+    def wait(self) -> None:
+        """The job waits (again): nothing of an earlier hand-over counts any more."""
+        self.state, self.placed, self.node, self.started_ms, self.last_event_ms = "waiting", False, None, None, None
+        self.posted_at = self.answered_at = self.absent_since = None
+        self.executed.clear()
 
 
 def live_of(job: Job) -> Live:
@@ -53,9 +65,9 @@ def live_of(job: Job) -> Live:
         position=job.position,
         state=job.state,
         had_secrets=job.had_secrets,
-        placed=job.state not in ("submitting", "waiting"),
-        accepted=job.state not in ("submitting", "unknown"),
+        placed=job.state != "waiting",
         cancel_requested=job.cancel_requested,
+        stop_requested=job.cancel_requested,
         started_ms=job.started_at,
         attempts=job.attempts,
     )
@@ -68,7 +80,7 @@ class Board:
         self._jobs: dict[str, Live] = {}
         self._count: Counter[int] = Counter()
         self._revision: Counter[int] = Counter()
-        self._withdrawn: deque[str] = deque(maxlen=1000)
+        self._running: Live | None = None
 
     def __iter__(self) -> Iterator[Live]:
         return iter(tuple(self._jobs.values()))
@@ -83,7 +95,6 @@ class Board:
         """A job ended, or never was."""
         if self._jobs.pop(live.prompt_id, None) is None:
             return
-        self._withdrawn.append(live.prompt_id)
         self._count[live.user_id] -= 1
         if not self._count[live.user_id]:
             del self._count[live.user_id]
@@ -92,10 +103,6 @@ class Board:
     def get(self, prompt_id: str | None) -> Live | None:
         """The job, if it is unfinished."""
         return None if prompt_id is None else self._jobs.get(prompt_id)
-
-    def ended_lately(self, prompt_id: str) -> bool:
-        """Whether this id was one of ours a short while ago."""
-        return prompt_id in self._withdrawn
 
     def of(self, user_id: int) -> list[Live]:
         """A user's unfinished jobs, in ledger order."""
@@ -118,8 +125,21 @@ class Board:
         return self._revision[user_id]
 
     def running(self) -> Live | None:
-        """The job that ComfyUI executes now: it executes one at a time."""
-        return next((live for live in self._jobs.values() if live.state == "running"), None)
+        """The job that ComfyUI executes now, which is the one that started last: it executes one at a time.
+
+        Not the one that was `running` before, whose end may still be being written down: a frame without an id would go
+        to the wrong user.
+        """
+        live = self._running
+        return live if live and live.placed and live.state == "running" and self.get(live.prompt_id) is live else None
+
+    def runs(self, live: Live) -> None:
+        """This job started."""
+        self._running = live
+
+    def forget_running(self) -> None:
+        """Events were missed: whatever runs now may be somebody else's."""
+        self._running = None
 
     def placed(self) -> list[Live]:
         """The jobs that ComfyUI has, or may have."""
@@ -130,13 +150,13 @@ class Board:
         return [
             Waiting(prompt_id=live.prompt_id, user_id=live.user_id, seq=live.seq, position=live.position)
             for live in self._jobs.values()
-            if live.state == "waiting" and not live.cancel_requested
+            if live.state == "waiting" and not live.cancel_requested and not live.busy
         ]
 
     def take_place(self, live: Live) -> bool:
         """Give a new job a place at the server if one is free and nobody waits. No await between the question and the
         answer: nobody comes between."""
-        if len(self.placed()) >= PLACES or self.waiting():
+        if len(self.placed()) >= PLACES or any(other.state == "waiting" for other in self._jobs.values()):
             return False
         live.placed = True
         return True

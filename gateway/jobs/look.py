@@ -1,5 +1,5 @@
-"""Looks at the server: where is a job, and what became of it. It asks and changes nothing, but for taking a waiting job
-out of ComfyUI's queue."""
+"""Looks at the server: where is a job, and what became of it. It asks and changes nothing, but for taking one job out
+of ComfyUI's queue or history."""
 
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -10,6 +10,8 @@ from gateway.errors import UpstreamFault
 from gateway.jobs.desk import Desk
 
 ANSWER_SECONDS: Final = 60.0
+PARKING: Final = 1e12
+"""A job that only wants to be validated is posted behind everything that could run, and taken out again at once."""
 
 Place = Literal["running", "pending", "ended", "absent"]
 
@@ -21,6 +23,8 @@ class Sighting:
 
     running: frozenset[str]
     pending: frozenset[str]
+    parked: frozenset[str] = frozenset()
+    """Those of `pending` that wait at a parking number."""
 
     def place(self, prompt_id: str) -> Place:
         """Where the queue has the job; `absent` may still mean that it has ended."""
@@ -33,12 +37,14 @@ async def queue(desk: Desk) -> Sighting:
     """ComfyUI's queue now. Raises UpstreamFault when it does not answer: that says nothing about any job."""
     answer = await desk.server.get_json("/queue", timeout=ANSWER_SECONDS)
     try:
-        running, pending = (
-            frozenset(str(item[1]) for item in answer[name]) for name in ("queue_running", "queue_pending")
-        )
+        running = frozenset(str(item[1]) for item in answer["queue_running"])
+        waiting = {str(item[1]): item[0] for item in answer["queue_pending"]}
     except (KeyError, TypeError, IndexError) as error:
         raise UpstreamFault("ComfyUI's queue cannot be read.", reason=f"GET /queue: {error!r}") from error
-    return Sighting(running, pending)
+    parked = (
+        prompt_id for prompt_id, number in waiting.items() if isinstance(number, int | float) and number > PARKING
+    )
+    return Sighting(running, frozenset(waiting), frozenset(parked))
 
 
 async def entry(desk: Desk, prompt_id: str, *, patience: float = ANSWER_SECONDS) -> dict[str, Any] | None:
@@ -59,5 +65,17 @@ async def whereabouts(desk: Desk, prompt_id: str) -> Place:
 
 async def take_out(desk: Desk, prompt_id: str) -> None:
     """Delete a job from ComfyUI's queue; it answers 200 whether the job waited, ran or was unknown, so look
-    afterwards."""
-    await desk.server.send_json("POST", "/queue", orjson.dumps({"delete": [prompt_id]}), timeout=ANSWER_SECONDS)
+    afterwards. Raises UpstreamFault."""
+    await _delete(desk, "/queue", prompt_id)
+
+
+async def forget(desk: Desk, prompt_id: str) -> None:
+    """Delete an entry from ComfyUI's history: a job that is run again must not be taken for ended. Raises
+    UpstreamFault."""
+    await _delete(desk, "/history", prompt_id)
+
+
+async def _delete(desk: Desk, path: str, prompt_id: str) -> None:
+    reply = await desk.server.send_json("POST", path, orjson.dumps({"delete": [prompt_id]}), timeout=ANSWER_SECONDS)
+    if reply.status != 200:
+        raise UpstreamFault("ComfyUI refused to forget a job.", reason=f"POST {path}: status {reply.status}")

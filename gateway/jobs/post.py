@@ -60,13 +60,10 @@ async def post(desk: Desk, live: Live, submission: Submission, *, number: float,
         submission, prompt_id=live.prompt_id, client_id=desk.link.client_id, number=number, create=created_ms
     )
     clock = asyncio.get_running_loop().time
-    live.posting, live.posted_at, live.answered_at = True, clock(), None
-    try:
-        outcome = await _tried(desk, body)
-        live.answered_at = clock()
-        return outcome
-    finally:
-        live.posting = False
+    live.posted_at, live.answered_at, live.absent_since = clock(), None, None
+    outcome = await _tried(desk, body)
+    live.answered_at = clock()
+    return outcome
 
 
 async def _tried(desk: Desk, body: bytes) -> Posted | Refused:
@@ -83,6 +80,8 @@ async def _tried(desk: Desk, body: bytes) -> Posted | Refused:
 
 
 def _read(status: int, body: bytes) -> Posted | Refused:
+    """500 is ComfyUI's word for a body that broke it: it did not take the job, whose id no other has (protocol.md
+    §4.2). What a proxy in between says with 502 or 504 tells nothing."""
     try:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -95,5 +94,5 @@ def _read(status: int, body: bytes) -> Posted | Refused:
         "ComfyUI could not read this prompt.",
         details="It answered with an error of its own; an administrator finds it in ComfyUI's log.",
         reason=f"POST /prompt answered {status}",
-        sent=status != 500,
+        sent=not 400 <= status <= 500,
     )

@@ -12,11 +12,11 @@ from gateway.errors import GatewayError
 from gateway.jobs import look
 from gateway.jobs.cancel import Canceller
 from gateway.jobs.catalogue import Catalogue
-from gateway.jobs.desk import Desk
+from gateway.jobs.desk import EQUAL_WEIGHT, Desk
 from gateway.jobs.follow import Follower
 from gateway.jobs.live import Live, live_of
-from gateway.jobs.look import Place
-from gateway.jobs.park import describe, handed, park, started
+from gateway.jobs.look import Sighting
+from gateway.jobs.park import COMING, handed, outputs_of, park, started
 from gateway.jobs.settle import Settler
 from gateway.log import get_logger
 
@@ -31,7 +31,10 @@ REFUSED_SECONDS: Final = 3.0
 """A port that refuses for this long has no process behind it, so what ran there is lost; a restarting one is not waited
 for."""
 
-UNSURE: Final = ("submitting", "unknown", "handing")
+FRAMES_SECONDS: Final = 0.3
+"""The events that tell of an end seen by a look may still be on their way; their owner should not miss them."""
+
+UNSURE: Final = (*COMING, "handing")
 
 log = get_logger(__name__)
 
@@ -46,10 +49,9 @@ class Recovery:
     async def load(self) -> None:
         """At start: the unfinished rows as they stood when the gateway stopped, wherever it stopped."""
         for job in await self._desk.ledger.unfinished():
-            self._desk.board.add(live_of(job))
-        for live in self._desk.board:
-            if live.state == "waiting" and live.cancel_requested:
-                await self._settler.cancelled_unstarted(live)
+            live = live_of(job)
+            self._desk.board.add(live)
+            await self._canceller.resume(live)
 
     async def arrived(self) -> None:
         """The event socket is open (again): the server may be another process than before."""
@@ -68,42 +70,65 @@ class Recovery:
                 log.exception("watch_failed")
 
     async def _tick(self, follower: Follower) -> None:
-        now = asyncio.get_running_loop().time()
+        for live in self._desk.board:
+            if live.state == "waiting" and live.cancel_requested:
+                await self._canceller.resume(live)
         if not self._desk.link.up.is_set():
-            if follower.refused_since is not None and now - follower.refused_since >= REFUSED_SECONDS:
-                await self._server_is_gone()
-            return
-        if self._is_deaf(follower, now):
+            await self._while_down(follower)
+        elif self._is_deaf(follower):
+            await self._prove_deaf(follower)
+        else:
+            await self._look_if_due(follower)
+
+    async def _while_down(self, follower: Follower) -> None:
+        since = follower.refused_since
+        if since is not None and _now() - since >= REFUSED_SECONDS:
+            await self._server_is_gone()
+
+    async def _prove_deaf(self, follower: Follower) -> None:
+        """A server that is silent altogether, as it is while a model loads, is not deaf to us: it answers first, and
+        has a moment to send what it held back."""
+        await look.queue(self._desk)
+        await asyncio.sleep(TICK_SECONDS)
+        if self._is_deaf(follower):
             log.warning("event_socket_deaf")
             await follower.reconnect()
-            return
-        silent = now - follower.frame_at >= DEAF_SECONDS and bool(self._upstream())
-        due = now - self._looked_at >= LOOK_EVERY_SECONDS and (silent or self._unsure())
-        if due and await self.look() and silent:
+
+    async def _look_if_due(self, follower: Follower) -> None:
+        silent = self._is_silent(follower)
+        due = _now() - self._looked_at >= LOOK_EVERY_SECONDS and (silent or self._unsure())
+        if due and await self.look() and silent and self._is_silent(follower):
             log.warning("events_missed")
             await follower.reconnect()
 
-    def _is_deaf(self, follower: Follower, now: float) -> bool:
+    def _is_silent(self, follower: Follower) -> bool:
+        return _now() - follower.frame_at >= DEAF_SECONDS and bool(self._upstream())
+
+    def _is_deaf(self, follower: Follower) -> bool:
         """The `status` of a job may come before the answer to its POST, but not before the POST."""
         return any(
             live.posted_at is not None
             and live.posted_at > follower.status_at
             and live.answered_at is not None
-            and now - live.answered_at >= DEAF_SECONDS
+            and _now() - live.answered_at >= DEAF_SECONDS
             for live in self._desk.board
         )
 
     def _upstream(self) -> list[Live]:
-        """The jobs that ComfyUI has or may have, but for those whose POST is under way or whose end is being written
-        down."""
-        return [
-            live
-            for live in self._desk.board
-            if live.state != "waiting" and not live.posting and not self._settler.is_settling(live)
-        ]
+        """The jobs that ComfyUI has or may have, but for those that somebody moves just now or whose end is being
+        written down."""
+        return [live for live in self._desk.board if live.state != "waiting" and self._is_free(live)]
+
+    def _is_free(self, live: Live) -> bool:
+        return self._desk.board.get(live.prompt_id) is live and not live.busy and not self._settler.is_settling(live)
 
     def _unsure(self) -> bool:
-        return any(live.state in UNSURE for live in self._upstream())
+        """A job somewhere between two states, a wish that is not fulfilled, or an end that could not be written
+        down."""
+        return any(
+            live.state in UNSURE or live.cancel_requested or (live.state == "running" and not live.placed)
+            for live in self._upstream()
+        )
 
     async def _server_is_gone(self) -> None:
         for live in self._upstream():
@@ -117,53 +142,71 @@ class Recovery:
         Who is compared is fixed before the server is asked: a job handed over in between would look absent.
         """
         there = self._upstream()
-        self._looked_at = asyncio.get_running_loop().time()
+        asked_at = self._looked_at = _now()
         if not there:
             return False
         sighting = await look.queue(self._desk)
-        changes = [await self._compare(live, sighting.place(live.prompt_id)) for live in there]
+        changes = [await self._compare(live, sighting) for live in there if not _posted_since(live, asked_at)]
         self._desk.bell.set()
         return any(changes)
 
-    async def _compare(self, live: Live, place: Place) -> bool:
-        if self._desk.board.get(live.prompt_id) is not live or live.posting or self._settler.is_settling(live):
+    async def _compare(self, live: Live, sighting: Sighting) -> bool:
+        if live.state == "waiting" or not self._is_free(live):
             return False
+        live.busy = True
+        try:
+            changed = await self._repair(live, sighting)
+            await self._canceller.pursue(live)
+            return changed
+        finally:
+            live.busy = False
+
+    async def _repair(self, live: Live, sighting: Sighting) -> bool:
+        place = sighting.place(live.prompt_id)
         if place == "running":
             return await self._found_running(live)
         if place == "pending":
-            return await self._found_pending(live)
+            return await self._found_pending(live, parked=live.prompt_id in sighting.parked)
         entry = await look.entry(self._desk, live.prompt_id)
-        if self._settler.is_settling(live):
+        if entry is None:
+            return await self._found_nowhere(live)
+        await asyncio.sleep(FRAMES_SECONDS)
+        if self._settler.is_settling(live) or self._desk.board.get(live.prompt_id) is not live:
             return False
-        if entry is not None:
-            await self._settler.ended(live, entry)
-            return True
-        return await self._found_nowhere(live)
+        await self._settler.ended(live, entry)
+        return True
 
     async def _found_running(self, live: Live) -> bool:
         live.absent_since = None
-        if live.state == "running":
-            return False
-        await started(self._desk, live, self._desk.milliseconds())
-        await self._canceller.pursue(live)
-        return True
+        known = live.state == "running"
+        if not known:
+            await started(self._desk, live, self._desk.milliseconds())
+        if self._desk.board.running() is None and not self._settler.is_settling(live):
+            self._desk.board.runs(live)
+        return not known
 
-    async def _found_pending(self, live: Live) -> bool:
+    async def _found_pending(self, live: Live, *, parked: bool) -> bool:
         """A job that was only to be validated must not stay at its parking number, where every later job would overtake
         it."""
         live.absent_since = None
-        if live.state == "handing":
+        if live.state in COMING or parked:
+            await self._park(live)
+        elif live.state == "handing":
             await handed(self._desk, live)
-        elif live.state in ("submitting", "unknown"):
-            job = await self._desk.ledger.get(live.prompt_id)
-            if job is not None:
-                await describe(self._desk, self._catalogue, job, {})
-            await park(self._desk, live)
         else:
             return False
         self._desk.changed(live)
-        await self._canceller.pursue(live)
         return True
+
+    async def _park(self, live: Live) -> None:
+        job = await self._desk.ledger.get(live.prompt_id)
+        if job is None:
+            self._desk.board.remove(live)
+            return
+        if live.state in COMING:
+            outputs = await outputs_of(self._catalogue, job, {})
+            await self._desk.ledger.describe(live.prompt_id, outputs_to_execute=outputs, node_errors={})
+        await park(self._desk, live)
 
     async def _found_nowhere(self, live: Live) -> bool:
         if live.state == "running":
@@ -178,18 +221,27 @@ class Recovery:
         return True
 
     def _absent_long_enough(self, live: Live) -> bool:
-        now = asyncio.get_running_loop().time()
         if live.absent_since is None:
-            live.absent_since = now
-        return now - live.absent_since >= ABSENT_SECONDS
+            live.absent_since = _now()
+        return _now() - live.absent_since >= ABSENT_SECONDS
 
     async def _conclude(self, live: Live) -> None:
         """Absent in two answered looks: what was accepted waits again; what never was is forgotten, and gives its place
         back."""
         if live.state == "handing":
             await self._settler.back_to_queue(live)
-            return
-        log.warning("unanswered_submit_withdrawn", prompt_id=live.prompt_id)
-        await self._desk.ledger.withdraw(live.prompt_id)
-        self._desk.board.remove(live)
-        self._desk.changed(live)
+        elif await self._desk.ledger.withdraw(live.prompt_id, weight=EQUAL_WEIGHT):
+            log.warning("unanswered_submit_withdrawn", prompt_id=live.prompt_id)
+            self._desk.board.remove(live)
+            self._desk.changed(live)
+        else:
+            await self._settler.align(live)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _posted_since(live: Live, asked_at: float) -> bool:
+    """Handed over after the server was asked: it would look absent, or as it was after an earlier run."""
+    return live.posted_at is not None and live.posted_at >= asked_at

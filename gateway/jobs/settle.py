@@ -4,21 +4,24 @@ It does not know how the end was noticed: by an event, by a look at the server, 
 """
 
 import asyncio
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from gateway.comfy import events
 from gateway.comfy import jobs as shapes
 from gateway.comfy.events import BinaryFrame, TextFrame
 from gateway.comfy.host import without_host_paths
-from gateway.errors import UpstreamFault
+from gateway.errors import GatewayError, UpstreamFault
 from gateway.jobs import look
 from gateway.jobs.desk import EQUAL_WEIGHT, Desk
 from gateway.jobs.live import Live
+from gateway.jobs.park import UNSTARTED, queued, started
 from gateway.log import get_logger
-from gateway.store.ledger import FINISHED
+from gateway.store.ledger import FINISHED, UNFINISHED
 
 HISTORY_SECONDS: Final = 10.0
 HISTORY_TRIES: Final = 6
+PAUSE_SECONDS: Final = 1.0
 MOST_RUNS: Final = 2
 """A job that was interrupted though nobody asked is queued again once; a second time it is believed."""
 
@@ -38,8 +41,8 @@ class Settler:
 
     def begin(self, live: Live, frame: TextFrame) -> None:
         """The server said that the job's execution is over (`executing` with node null). Its place is free from now
-        on."""
-        if live.prompt_id in self._under_way:
+        on. A job that waits again had ended before: this is an old word about its last run."""
+        if live.prompt_id in self._under_way or live.state == "waiting":
             return
         live.placed = False
         self._desk.bell.set()
@@ -57,61 +60,102 @@ class Settler:
             await asyncio.wait(self._under_way.values(), timeout=10)
 
     async def _settle(self, live: Live, frame: TextFrame) -> None:
-        entry = await self._final_entry(live.prompt_id)
-        if entry is None:
+        """Write the end down. A job whose end could not be read or written stays as it is: without a place and not
+        ended, so the next look finds it (`recover`)."""
+        try:
+            entry = await self._final_entry(live.prompt_id)
+            if entry is not None:
+                await self.ended(live, entry, farewell=(frame,))
+            else:
+                await self._without_entry(live)
+        except GatewayError as fault:
+            log.warning("end_not_written", prompt_id=live.prompt_id, reason=fault.reason or fault.message)
+        except Exception:
+            log.exception("settle_failed", prompt_id=live.prompt_id)
+
+    async def _without_entry(self, live: Live) -> None:
+        """Forgotten by ComfyUI; or waiting there for its second run, and this was an old word about the first."""
+        place = await look.whereabouts(self._desk, live.prompt_id)
+        if place == "absent":
             await self.lost(live, "ComfyUI ended this job and forgot it before its results could be read.")
-            return
-        await self.ended(live, entry, farewell=(frame,))
+        elif place != "ended":
+            live.placed = True
 
     async def _final_entry(self, prompt_id: str) -> dict[str, Any] | None:
         """The entry, which is always there at `executing {node: null}`; a server that is busy loading the next model
-        answers late."""
-        for _ in range(HISTORY_TRIES):
+        answers late. Raises UpstreamFault when it did not answer: that says nothing about the job."""
+        for _ in range(HISTORY_TRIES - 1):
             try:
                 return await look.entry(self._desk, prompt_id, patience=HISTORY_SECONDS)
             except UpstreamFault as fault:
                 log.warning("history_unread", prompt_id=prompt_id, reason=fault.reason or fault.message)
-                await asyncio.sleep(1)
-        return None
+                await asyncio.sleep(PAUSE_SECONDS)
+        return await look.entry(self._desk, prompt_id, patience=HISTORY_SECONDS)
 
     async def ended(
         self, live: Live, entry: dict[str, Any], *, farewell: tuple[TextFrame | BinaryFrame, ...] = ()
     ) -> None:
         """Write down what ComfyUI's history says of a job, and tell the owner."""
         state = shapes.final_state(entry)
+        status = without_host_paths(entry.get("status") or {})
+        told = dict(shapes.messages(status))
+        await self._start_that_was_missed(live, told)
         if state == "cancelled" and not live.cancel_requested and live.attempts < MOST_RUNS:
             await self._again(live)
             return
-        status = without_host_paths(entry.get("status") or {})
-        columns = {"outputs": entry.get("outputs") or {}, "status": status, "meta": entry.get("meta") or {}}
-        gpu_ms = shapes.gpu_milliseconds(status)
-        if await self._finish(live, state, gpu_ms=gpu_ms, **columns):
+        if await self._finish(
+            live,
+            state,
+            gpu_ms=shapes.gpu_milliseconds(status),
+            ended_at=_last_word(told),
+            outputs=entry.get("outputs") or {},
+            status=status,
+            meta=entry.get("meta") or {},
+            error=told.get("execution_error") if state == "failed" else None,
+        ):
             self._tell(live, farewell or (_over(live.prompt_id),))
+
+    async def _start_that_was_missed(self, live: Live, told: Mapping[str, Mapping[str, Any]]) -> None:
+        """A job that is first seen when it has ended did start, and that counts as a run."""
+        timestamp = told.get("execution_start", {}).get("timestamp")
+        if live.state != "running" and isinstance(timestamp, int):
+            await started(self._desk, live, timestamp)
 
     async def _again(self, live: Live) -> None:
         """ComfyUI's targeted interrupt checks first and acts later, so it can hit the next job; that one did nothing
         wrong."""
         log.warning("interrupted_unasked", prompt_id=live.prompt_id, run=live.attempts)
+        try:
+            await look.forget(self._desk, live.prompt_id)
+        except UpstreamFault as fault:
+            log.warning("old_run_not_forgotten", prompt_id=live.prompt_id, reason=fault.reason or fault.message)
         await self.back_to_queue(live)
 
-    async def back_to_queue(self, live: Live) -> None:
+    async def back_to_queue(self, live: Live, *, never_sent: bool = False) -> None:
         """Queue a job again that did not run to its end through no fault of its own; one that its owner gave up ends
         here."""
         if live.cancel_requested:
             await self.cancelled_unstarted(live)
-            return
-        if live.had_secrets and not live.secrets:
-            await self.fail(
-                live,
-                "secrets_lost",
-                SECRETS_LOST,
-            )
-            return
-        job = await self._desk.ledger.get(live.prompt_id)
-        if job and await self._desk.ledger.give_back(job, expect=("handing", "handed", "running"), weight=EQUAL_WEIGHT):
-            live.state, live.placed, live.node, live.started_ms, live.posted_at = "waiting", False, None, None, None
-            live.executed.clear()
+        elif live.had_secrets and not live.secrets:
+            await self.fail(live, "secrets_lost", SECRETS_LOST)
+        elif await queued(self._desk, live, expect=(*UNSTARTED, "running"), never_sent=never_sent):
             self._desk.changed(live)
+        else:
+            await self.align(live)
+
+    async def align(self, live: Live) -> None:
+        """The ledger did not do what was asked, so memory is not what it should be: believe the ledger."""
+        believed = live.state
+        job = await self._desk.ledger.get(live.prompt_id)
+        if live.state != believed:
+            return
+        if job is None or job.state in FINISHED:
+            self._desk.board.remove(live)
+        elif job.state == "waiting":
+            live.wait()
+        elif job.state != believed:
+            live.state, live.placed = job.state, True
+        self._desk.changed(live)
 
     async def lost(self, live: Live, words: str) -> None:
         """The server went away while the job ran: it is never run again by itself, and booked to its last event."""
@@ -136,24 +180,31 @@ class Settler:
         if await self._finish(live, "failed", gpu_ms=gpu_ms, status=status, error=error):
             self._tell(live, (_made(events.execution_error(error)), _over(live.prompt_id)))
 
-    async def cancelled_unstarted(self, live: Live) -> bool:
-        """End a job that never ran. ComfyUI leaves no history of such a job, and neither do we."""
-        done = await self._finish(live, "cancelled", gpu_ms=0, hidden=True)
+    async def cancelled_unstarted(self, live: Live, *, expect: Collection[str] = UNFINISHED) -> bool:
+        """End a job that never ran, if it is in one of the states in `expect`. ComfyUI leaves no history of such a job,
+        and neither do we."""
+        done = await self._finish(live, "cancelled", gpu_ms=0, hidden=True, expect=expect)
         if done:
             self._desk.changed(live)
         return done
 
-    async def _finish(self, live: Live, state: str, *, gpu_ms: int, **columns: Any) -> bool:
+    async def _finish(
+        self, live: Live, state: str, *, gpu_ms: int, ended_at: int | None = None, **columns: Any
+    ) -> bool:
         job = await self._desk.ledger.get(live.prompt_id)
-        if job is None or job.state in FINISHED:
+        if job is None:
             self._desk.board.remove(live)
             return False
+        ended_at = ended_at or self._desk.milliseconds()
         done = await self._desk.ledger.finish(
-            job, state, weight=EQUAL_WEIGHT, gpu_ms=gpu_ms, ended_at=self._desk.milliseconds(), **columns
+            job, state, weight=EQUAL_WEIGHT, gpu_ms=gpu_ms, ended_at=ended_at, **columns
         )
+        if not done:
+            await self.align(live)
+            return False
         live.placed = False
         self._desk.board.remove(live)
-        return done
+        return True
 
     def _tell(self, live: Live, frames: tuple[TextFrame | BinaryFrame, ...]) -> None:
         """In ComfyUI's order: what happened, the queue's new length, then `executing {node: null}`."""
@@ -165,6 +216,13 @@ class Settler:
 
 def _over(prompt_id: str) -> TextFrame:
     return _made(events.executing(None, prompt_id=prompt_id))
+
+
+def _last_word(told: Mapping[str, Mapping[str, Any]]) -> int | None:
+    """When a job ended, by ComfyUI's clock, as is its start; milliseconds since the epoch."""
+    last = list(told.values())[-1:]
+    timestamp = last[0].get("timestamp") if last else None
+    return timestamp if isinstance(timestamp, int) else None
 
 
 def _made(raw: str) -> TextFrame:

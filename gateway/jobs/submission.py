@@ -7,7 +7,7 @@ import asyncio
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from gateway.comfy.prompt import Submission
 from gateway.errors import NoServer, QueueFull, UpstreamFault
@@ -15,13 +15,11 @@ from gateway.jobs.cancel import Canceller
 from gateway.jobs.catalogue import Catalogue
 from gateway.jobs.desk import EQUAL_WEIGHT, Desk
 from gateway.jobs.live import Live, live_of
-from gateway.jobs.park import describe, handed, park, to_unknown
+from gateway.jobs.look import PARKING, Place
+from gateway.jobs.park import accepted, leave, outputs_of, to_unknown
 from gateway.jobs.post import Refused, post
 from gateway.policy import fairness
 from gateway.store.ledger import Job, NewJob
-
-PARKING: Final = 1e12
-"""A job that only wants to be validated is posted behind everything that could run, and taken out again at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +59,30 @@ class Submitter:
             raise _no_server()
         job = await self._reserve(user_id, submission, cap)
         live = live_of(job)
-        live.secrets = dict(submission.secrets)
-        await self._join(live)
+        live.secrets, live.busy, live.placed = dict(submission.secrets), True, False
+        was_idle = not self._desk.board.count(user_id)
         self._desk.board.add(live)
-        placed = self._desk.board.take_place(live)
         try:
-            number = job.seq if placed else PARKING + job.seq
-            outcome = await post(self._desk, live, submission, number=number, created_ms=job.created_at)
+            if was_idle:
+                await self._join(user_id)
+            return await self._introduce(job, live, submission)
         except UpstreamFault as fault:
-            await self._fell_through(live, fault)
+            # A fault after ComfyUI's answer is the database's: the job is there, and the next look finds it.
+            if live.answered_at is None:
+                await self._fell_through(live, fault)
             raise
+        finally:
+            live.busy = False
+            self._desk.bell.set()
+
+    async def _introduce(self, job: Job, live: Live, submission: Submission) -> Accepted | Refused:
+        placed = self._desk.board.take_place(live)
+        number = job.seq if placed else PARKING + job.seq
+        outcome = await post(self._desk, live, submission, number=number, created_ms=job.created_at)
         if isinstance(outcome, Refused):
             await self._withdraw(live)
             return outcome
-        live.accepted = True
-        await self._accepted(job, live, outcome.node_errors)
+        await self._accepted(job, live, outcome.node_errors, placed=placed)
         return Accepted(job.prompt_id, job.number, outcome.node_errors)
 
     async def _reserve(self, user_id: int, submission: Submission, cap: int) -> Job:
@@ -102,38 +109,34 @@ class Submitter:
             )
         return job
 
-    async def _join(self, live: Live) -> None:
-        """A user without unfinished jobs becomes active: no credit for the time away."""
-        desk = self._desk
-        if desk.board.count(live.user_id):
-            return
-        virtual = await desk.ledger.virtual_times()
-        active = [virtual.get(user, 0.0) for user in desk.board.users()]
-        clock = max(virtual.values(), default=0.0)
-        await desk.ledger.join(live.user_id, fairness.joining(virtual.get(live.user_id, 0.0), active, clock))
+    async def _join(self, user_id: int) -> None:
+        """A user without unfinished jobs becomes active: no credit for the time away.
 
-    async def _accepted(self, job: Job, live: Live, node_errors: dict[str, Any]) -> None:
-        await describe(self._desk, self._catalogue, job, node_errors)
-        if live.placed:
-            await self._charge(job, live)
-            await handed(self._desk, live)
-        else:
-            await park(self._desk, live)
+        The active ones stand where they stood before the jobs that the server has now. With the estimates for these
+        counted in, whoever came while one ran would start behind all the jobs that fit into a wrong estimate.
+        """
+        virtual, charges = await self._desk.ledger.virtual_times(), await self._desk.ledger.open_charges()
+        active = [
+            fairness.charged(virtual.get(user, 0.0), -charges.get(user, 0), EQUAL_WEIGHT)
+            for user in self._desk.board.users()
+            if user != user_id
+        ]
+        clock = max(virtual.values(), default=0.0)
+        await self._desk.ledger.join(user_id, fairness.joining(virtual.get(user_id, 0.0), active, clock))
+
+    async def _accepted(self, job: Job, live: Live, node_errors: dict[str, Any], *, placed: bool) -> None:
+        """A job at a parking number is taken out before anything else is done: each moment there it could start."""
+        place: Place = "running" if placed else await leave(self._desk, live)
+        outputs = await outputs_of(self._catalogue, job, node_errors)
+        cost = fairness.estimate(await self._desk.ledger.recent_costs(live.user_id))
+        await accepted(self._desk, live, job, place, node_errors=node_errors, outputs=outputs, cost_ms=cost)
         self._desk.changed(live)
         await self._canceller.pursue(live)
 
-    async def _charge(self, job: Job, live: Live) -> None:
-        live.attempts = 1
-        cost = fairness.estimate(await self._desk.ledger.recent_costs(live.user_id))
-        virtual = (await self._desk.ledger.virtual_times()).get(live.user_id, 0.0)
-        await self._desk.ledger.charge(
-            job.prompt_id, live.user_id, virtual_ms=fairness.charged(virtual, cost, EQUAL_WEIGHT), charged_ms=cost
-        )
-
     async def _withdraw(self, live: Live) -> None:
-        await self._desk.ledger.withdraw(live.prompt_id)
-        self._desk.board.remove(live)
-        self._desk.bell.set()
+        if await self._desk.ledger.withdraw(live.prompt_id, weight=EQUAL_WEIGHT):
+            self._desk.board.remove(live)
+            self._desk.changed(live)
 
     async def _fell_through(self, live: Live, fault: UpstreamFault) -> None:
         """No usable answer: what ComfyUI cannot have is forgotten, what it may have keeps its place until that is

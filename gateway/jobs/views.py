@@ -10,7 +10,7 @@ from typing import Final
 from gateway.comfy.jobs import JobState, JobView
 from gateway.comfy.listing import JobsQuery, select_jobs
 from gateway.jobs.desk import Desk
-from gateway.store.ledger import Job
+from gateway.store.ledger import FINISHED, Job
 
 MOST_LISTED: Final = 10_000
 """What one `/api/jobs` looks at, at the most: as many jobs as ComfyUI itself keeps (10,001 history entries, protocol.md
@@ -40,8 +40,9 @@ class Views:
         return self._desk.board.count(user_id)
 
     async def queue(self, user_id: int) -> list[JobView]:
-        """Running and pending jobs."""
-        return [view for job in await self._desk.ledger.unfinished(user_id) if (view := self._view(job))]
+        """Running and pending jobs, in the order in which they will run."""
+        jobs = sorted(await self._desk.ledger.unfinished(user_id), key=self._turn)
+        return [view for job in jobs if (view := self._view(job))]
 
     async def history(self, user_id: int, *, limit: int, offset: int | None) -> list[JobView]:
         """Ended jobs, oldest first."""
@@ -64,9 +65,14 @@ class Views:
         """Counts what changed for the user since the gateway started."""
         return self._desk.board.revision(user_id)
 
+    def _turn(self, job: Job) -> tuple[bool, float, int]:
+        """What was handed over comes before what waits, whatever its number."""
+        live = self._desk.board.get(job.prompt_id)
+        return live is None or live.state == "waiting", job.position, job.seq
+
     def _view(self, job: Job) -> JobView | None:
         live = self._desk.board.get(job.prompt_id)
-        state = SHOWN.get(live.state if live else job.state)
+        state = SHOWN.get(live.state if live and job.state not in FINISHED else job.state)
         if state is None:
             return None
         extra_data = dict(job.extra_data)

@@ -5,8 +5,8 @@ It decides nothing itself.
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 
+from gateway.errors import StoreUnavailable
 from gateway.jobs.cancel import Canceller
 from gateway.jobs.catalogue import Catalogue
 from gateway.jobs.desk import Desk, Link
@@ -18,11 +18,14 @@ from gateway.jobs.recover import Recovery
 from gateway.jobs.settle import Settler
 from gateway.jobs.submission import Submitter
 from gateway.jobs.views import Views
+from gateway.log import get_logger
 from gateway.store.ledger import Ledger
 from gateway.upstream.server import Server
 
 HOUR = 3600.0
 DAY_MS = 24 * 3600 * 1000
+
+log = get_logger(__name__)
 
 
 class Works:
@@ -68,9 +71,7 @@ class Works:
         await self._settler.drain()
         for task in self._tasks:
             task.cancel()
-        for task in self._tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     @property
     def connected(self) -> bool:
@@ -79,5 +80,8 @@ class Works:
 
     async def _forget(self) -> None:
         while True:
-            await self.desk.ledger.forget_before(self.desk.milliseconds() - self._history_days * DAY_MS)
+            try:
+                await self.desk.ledger.forget_before(self.desk.milliseconds() - self._history_days * DAY_MS)
+            except StoreUnavailable as fault:
+                log.warning("old_jobs_kept", reason=fault.reason)
             await asyncio.sleep(HOUR)

@@ -148,7 +148,7 @@ def treatment_of(row: Row) -> Treatment:
     """How answers of this route go to a browser; a route that says nothing is private."""
     if row.static:
         return Treatment.STATIC
-    return Treatment.FILE if row.pattern in FILE_PATTERNS else Treatment.PRIVATE
+    return Treatment.FILE if row.method == "GET" and row.pattern in FILE_PATTERNS else Treatment.PRIVATE
 
 
 def answer_headers(

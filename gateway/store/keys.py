@@ -77,5 +77,5 @@ def _close_to_others(path: Path) -> None:
 
 
 def _key(entry: dict[str, Any]) -> Key:
-    until = entry.get("until")
-    return Key(str(entry["kid"]), bytes.fromhex(entry["secret"]), None if until is None else float(until))
+    kid, secret, until = entry["kid"], entry["secret"], entry["until"]
+    return Key(str(kid), bytes.fromhex(secret), None if until is None else float(until))

@@ -100,6 +100,16 @@ def _text(value: Any) -> str:
     return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
+def _as_stored(columns: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _text(value) if name in _JSON_COLUMNS and value is not None else value for name, value in columns.items()
+    }
+
+
+_AT_LEAST_ONE: Final = case((jobs.c.attempts < 1, 1), else_=jobs.c.attempts)
+"""A job that is at the server was handed over, however it came there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """The table of jobs, and of what each user has used."""
@@ -114,7 +124,8 @@ class Ledger:
         Raises PromptIdTaken when some job has the id already.
         """
         async with self.database.write() as connection:
-            counter = await _next_counter(connection, new.user_id)
+            # As in ComfyUI, a number of the client's own does not advance the counter.
+            counter = await _next_counter(connection, new.user_id, step=int(new.number is None))
             number = new.number if new.number is not None else float(-counter if new.front else counter)
             values = {
                 "prompt_id": new.prompt_id,
@@ -146,81 +157,115 @@ class Ledger:
                 return None
             return _job((await connection.execute(select(jobs).where(jobs.c.prompt_id == new.prompt_id))).one())
 
-    async def withdraw(self, prompt_id: str) -> bool:
-        """Forget a job that ComfyUI refused or never got: it gives its place back at once."""
+    async def withdraw(self, prompt_id: str, *, weight: float) -> bool:
+        """Forget a job that ComfyUI refused or never got: its place in the cap and its charge are given back at once.
+        False if it is another kind of job by now."""
+        mine = (jobs.c.prompt_id == prompt_id, jobs.c.state.in_(("submitting", "unknown")))
         async with self.database.write() as connection:
-            gone = delete(jobs).where(jobs.c.prompt_id == prompt_id, jobs.c.state.in_(("submitting", "unknown")))
-            return (await connection.execute(gone)).rowcount == 1
+            gone = (
+                await connection.execute(delete(jobs).where(*mine).returning(jobs.c.user_id, jobs.c.charged_ms))
+            ).all()
+            for user_id, charged_ms in gone:
+                await _correct(connection, user_id, -charged_ms / weight)
+            return bool(gone)
 
     async def move(self, prompt_id: str, to: str, *, expect: Collection[str], **columns: Any) -> bool:
         """Change the state from one of `expect`; False when the job is in another one (somebody was faster)."""
-        values = {
-            name: _text(value) if name in _JSON_COLUMNS and value is not None else value
-            for name, value in columns.items()
-        }
         async with self.database.write() as connection:
-            change = (
-                update(jobs)
-                .where(jobs.c.prompt_id == prompt_id, jobs.c.state.in_(tuple(expect)))
-                .values(state=to, **values)
-            )
-            return (await connection.execute(change)).rowcount == 1
+            return await _advance(connection, prompt_id, to, expect=expect, **_as_stored(columns))
+
+    async def accept(
+        self,
+        job: Job,
+        to: str,
+        *,
+        outputs_to_execute: Sequence[str],
+        node_errors: Mapping[str, Any],
+        charged_ms: int,
+        weight: float,
+        **columns: Any,
+    ) -> bool:
+        """Note what ComfyUI's validation said of a job, move it to where it went, and charge its user if the server has
+        it, in one transaction.
+
+        False if its events were faster and it has moved by itself: one that has started is charged all the same, one
+        that has ended was booked with the truth.
+        """
+        mine = jobs.c.prompt_id == job.prompt_id
+        said = {"outputs_to_execute": _text(outputs_to_execute), "node_errors": _text(node_errors)}
+        at_server = (mine, jobs.c.state.in_(("handed", "running")), jobs.c.charged_ms == 0)
+        async with self.database.write() as connection:
+            await connection.execute(update(jobs).where(mine).values(**said))
+            moved = await _advance(connection, job.prompt_id, to, expect=("submitting", "unknown"), **columns)
+            charge = update(jobs).where(*at_server).values(charged_ms=charged_ms, attempts=_AT_LEAST_ONE)
+            if (await connection.execute(charge)).rowcount:
+                await _correct(connection, job.user_id, charged_ms / weight)
+            return moved
 
     async def describe(
         self, prompt_id: str, *, outputs_to_execute: Sequence[str], node_errors: Mapping[str, Any]
     ) -> None:
-        """Note what ComfyUI's validation said of a job."""
+        """Note what ComfyUI's validation said of a job that was found at the server."""
         columns = {"outputs_to_execute": _text(outputs_to_execute), "node_errors": _text(node_errors)}
         async with self.database.write() as connection:
             await connection.execute(update(jobs).where(jobs.c.prompt_id == prompt_id).values(**columns))
 
-    async def hand(self, job: Job, *, virtual_ms: float, charged_ms: int, server: str) -> bool:
+    async def hand(self, job: Job, *, charged_ms: int, weight: float, server: str) -> bool:
         """Take a waiting job out of the queue for `server` and charge its user, in one transaction; False if it waits
-        no longer."""
+        no longer. `attempts` counts the hand-overs that may have reached a server."""
+        values = {"attempts": jobs.c.attempts + 1, "charged_ms": charged_ms, "server": server}
         async with self.database.write() as connection:
-            taken = (
-                update(jobs)
-                .where(jobs.c.prompt_id == job.prompt_id, jobs.c.state == "waiting", jobs.c.cancel_requested.is_(False))
-                .values(state="handing", attempts=jobs.c.attempts + 1, charged_ms=charged_ms, server=server)
-            )
-            if (await connection.execute(taken)).rowcount != 1:
+            if not await _advance(connection, job.prompt_id, "handing", expect=("waiting",), **values):
                 return False
-            await _set_virtual(connection, job.user_id, virtual_ms)
+            await _correct(connection, job.user_id, charged_ms / weight)
             return True
 
-    async def charge(self, prompt_id: str, user_id: int, *, virtual_ms: float, charged_ms: int) -> None:
-        """Note what a job was charged that went to ComfyUI without waiting."""
+    async def start(self, prompt_id: str, *, expect: Collection[str], started_at: int, server: str) -> bool:
+        """The server executes the job; False when it is in none of the states in `expect`. One that started though it
+        was never handed over counts as handed over, too."""
+        values = {"started_at": started_at, "server": server, "attempts": _AT_LEAST_ONE}
         async with self.database.write() as connection:
-            await connection.execute(
-                update(jobs).where(jobs.c.prompt_id == prompt_id).values(charged_ms=charged_ms, attempts=1)
-            )
-            await _set_virtual(connection, user_id, virtual_ms)
+            return await _advance(connection, prompt_id, "running", expect=expect, **values)
 
-    async def give_back(self, job: Job, *, expect: Collection[str], weight: float) -> bool:
-        """Put a job that did not run back into the queue, and its charge back to its user."""
-        async with self.database.write() as connection:
-            back = (
-                update(jobs)
-                .where(jobs.c.prompt_id == job.prompt_id, jobs.c.state.in_(tuple(expect)))
-                .values(state="waiting", charged_ms=0, server=None, handed_at=None, started_at=None, outputs="{}")
-            )
-            if (await connection.execute(back)).rowcount != 1:
-                return False
-            await _correct(connection, job.user_id, -job.charged_ms / weight)
-            return True
-
-    async def finish(self, job: Job, state: str, *, weight: float, gpu_ms: int, ended_at: int, **columns: Any) -> bool:
-        """End an unfinished job, book its GPU milliseconds and correct the user's virtual time, exactly once; False if
-        it had ended."""
+    async def give_back(
+        self, prompt_id: str, *, expect: Collection[str], weight: float, never_sent: bool = False
+    ) -> bool:
+        """Put a job that did not run to its end back into the queue, and its charge back to its user. `never_sent`
+        takes back the hand-over as well."""
+        mine = (jobs.c.prompt_id == prompt_id, jobs.c.state.in_(tuple(expect)))
         values = {
-            name: _text(value) if name in _JSON_COLUMNS and value is not None else value
-            for name, value in columns.items()
+            "charged_ms": 0,
+            "server": None,
+            "handed_at": None,
+            "started_at": None,
+            "outputs": "{}",
+            "attempts": jobs.c.attempts - int(never_sent),
         }
+        async with self.database.write() as connection:
+            charge = (await connection.execute(select(jobs.c.user_id, jobs.c.charged_ms).where(*mine))).one_or_none()
+            if charge is None or not await _advance(connection, prompt_id, "waiting", expect=expect, **values):
+                return False
+            await _correct(connection, charge.user_id, -charge.charged_ms / weight)
+            return True
+
+    async def finish(
+        self,
+        job: Job,
+        state: str,
+        *,
+        weight: float,
+        gpu_ms: int,
+        ended_at: int,
+        expect: Collection[str] = UNFINISHED,
+        **columns: Any,
+    ) -> bool:
+        """End a job that is in one of the states in `expect`, book its GPU milliseconds and correct the user's virtual
+        time, exactly once; False if it was in none of them."""
         async with self.database.write() as connection:
             ended = (
                 update(jobs)
-                .where(jobs.c.prompt_id == job.prompt_id, jobs.c.state.in_(UNFINISHED))
-                .values(state=state, gpu_ms=gpu_ms, ended_at=ended_at, **values)
+                .where(jobs.c.prompt_id == job.prompt_id, jobs.c.state.in_(tuple(expect)))
+                .values(state=state, gpu_ms=gpu_ms, ended_at=ended_at, **_as_stored(columns))
                 .returning(jobs.c.charged_ms)
             )
             charged = (await connection.execute(ended)).scalar_one_or_none()
@@ -229,10 +274,10 @@ class Ledger:
             await _correct(connection, job.user_id, (gpu_ms - charged) / weight)
             return True
 
-    async def request_cancel(self, prompt_id: str) -> None:
-        """Remember that the owner wants this job to end, also over a crash of the gateway."""
+    async def request_cancel(self, prompt_id: str, *, wanted: bool = True) -> None:
+        """Remember that the owner wants this job to end (or does not any more), also over a crash of the gateway."""
         async with self.database.write() as connection:
-            await connection.execute(update(jobs).where(jobs.c.prompt_id == prompt_id).values(cancel_requested=True))
+            await connection.execute(update(jobs).where(jobs.c.prompt_id == prompt_id).values(cancel_requested=wanted))
 
     async def record_output(self, prompt_id: str, node: str, output: Mapping[str, Any]) -> None:
         """Remember what a node of a running job produced."""
@@ -309,6 +354,14 @@ class Ledger:
             rows = await connection.execute(select(shares.c.user_id, shares.c.virtual_ms))
             return {user_id: float(virtual_ms) for user_id, virtual_ms in rows}
 
+    async def open_charges(self) -> dict[int, int]:
+        """GPU milliseconds that each user is charged for jobs that have not ended."""
+        charges = select(jobs.c.user_id, func.sum(jobs.c.charged_ms)).where(jobs.c.state.in_(UNFINISHED))
+        async with self.database.read() as connection:
+            return {
+                user_id: int(charged) for user_id, charged in await connection.execute(charges.group_by(jobs.c.user_id))
+            }
+
     async def join(self, user_id: int, virtual_ms: float) -> None:
         """Raise the user's virtual time to where a newly active user starts; it never falls here."""
         async with self.database.write() as connection:
@@ -325,17 +378,22 @@ class Ledger:
             return [_job(row) for row in await connection.execute(query)]
 
 
-async def _next_counter(connection: AsyncConnection, user_id: int) -> int:
+async def _advance(
+    connection: AsyncConnection, prompt_id: str, to: str, *, expect: Collection[str], **values: Any
+) -> bool:
+    """The one statement by which every job moves: only from a state that it may move from."""
+    mine = (jobs.c.prompt_id == prompt_id, jobs.c.state.in_(tuple(expect)))
+    return (await connection.execute(update(jobs).where(*mine).values(state=to, **values))).rowcount == 1
+
+
+async def _next_counter(connection: AsyncConnection, user_id: int, *, step: int) -> int:
     """The user's own prompt number: ComfyUI's counter starts at 0 and counts every job."""
-    one = upsert(shares).values(user_id=user_id, virtual_ms=0.0, counter=1)
-    counted = one.on_conflict_do_update(index_elements=[shares.c.user_id], set_={"counter": shares.c.counter + 1})
-    return int((await connection.execute(counted.returning(shares.c.counter))).scalar_one()) - 1
-
-
-async def _set_virtual(connection: AsyncConnection, user_id: int, virtual_ms: float) -> None:
-    await connection.execute(update(shares).where(shares.c.user_id == user_id).values(virtual_ms=virtual_ms))
+    one = upsert(shares).values(user_id=user_id, virtual_ms=0.0, counter=step)
+    counted = one.on_conflict_do_update(index_elements=[shares.c.user_id], set_={"counter": shares.c.counter + step})
+    return int((await connection.execute(counted.returning(shares.c.counter))).scalar_one()) - step
 
 
 async def _correct(connection: AsyncConnection, user_id: int, difference_ms: float) -> None:
+    """Add to a virtual time where it is kept: two that read it first and wrote it later would lose one change."""
     corrected = case((shares.c.virtual_ms + difference_ms < 0, 0.0), else_=shares.c.virtual_ms + difference_ms)
     await connection.execute(update(shares).where(shares.c.user_id == user_id).values(virtual_ms=corrected))

@@ -27,14 +27,6 @@ class Outgoing:
     idle_timeout: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A small answer, held whole."""
-
-    status: int
-    body: bytes
-
-
 class Incoming:
     """An answer whose head is here and whose body is still on the connection that it borrowed.
 

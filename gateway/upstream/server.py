@@ -5,8 +5,6 @@ errors of `gateway.errors`: `NoServer` means that no byte can have reached Comfy
 """
 
 import asyncio
-import json
-import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import lru_cache
@@ -16,15 +14,15 @@ from typing import Any
 
 import aiohttp
 import httpx
-import orjson
 from httpx_aiohttp import AiohttpTransport
-from yarl import URL
 
-from gateway.errors import InvalidRequest, UpstreamFault
+from gateway.errors import UpstreamFault
 from gateway.upstream.clean import AUTOMATIC_HEADERS, CleanRequest, PollutedConnection
-from gateway.upstream.exchange import Incoming, Outgoing, Reply
+from gateway.upstream.exchange import Incoming, Outgoing
 from gateway.upstream.faults import FAULTS, Verdict, no_server, translated, verdict
+from gateway.upstream.reply import Reply, parsed, whole_reply
 from gateway.upstream.upload import Upload
+from gateway.upstream.wire import address, header_lines, origin_of
 
 __all__ = ["Incoming", "Outgoing", "Reply", "Server"]
 
@@ -34,10 +32,7 @@ KEEP_ALIVE_SECONDS = 30.0
 CONNECTIONS = 256
 HEAD_BYTES = 128 * 1024
 HEAD_LINES = 512
-READ_BYTES = 64 * 1024
-JSON_BYTES = 64 * 1024 * 1024
-# Origin form: visible ASCII after a slash, and no `#`, which ComfyUI would cut the rest off at.
-TARGET = re.compile(rb"/[\x21\x22\x24-\x7e]*")
+READ_BYTES = 128 * 1024
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 JSON_HEADERS = MappingProxyType({"Accept": "application/json", "Accept-Encoding": "identity"})
 
@@ -53,7 +48,7 @@ class Server:
 
     def __init__(self, url: str, *, connect_timeout: float = CONNECT_SECONDS, connections: int = CONNECTIONS) -> None:
         self.url = url.rstrip("/")
-        self._origin = _origin(self.url)
+        self._origin = origin_of(self.url)
         self._connect_timeout = connect_timeout
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
@@ -133,7 +128,7 @@ class Server:
         reply = await self.send_json("GET", path, None, timeout=seconds)
         if reply.status != 200:
             raise UpstreamFault("ComfyUI refused a question.", reason=f"GET {path}: status {reply.status}")
-        return _parsed(reply.body, path)
+        return parsed(reply.body, asked=f"GET {path}")
 
     async def _call(self, method: str, path: str, body: bytes | None, limits: httpx.Timeout) -> Reply:
         if self._client is None:
@@ -143,7 +138,7 @@ class Server:
         self._leases += 1
         try:
             async with asyncio.timeout(limits.read):
-                return await _whole_reply(self._client, request)
+                return await whole_reply(self._client, request)
         except FAULTS as error:
             raise translated(error) from error
         finally:
@@ -169,64 +164,21 @@ class Server:
     async def _request(
         self, session: aiohttp.ClientSession, outgoing: Outgoing, upload: Upload | None
     ) -> aiohttp.ClientResponse:
-        url = self._address(outgoing.target)
-        headers = _text(outgoing, upload)
-        try:
-            return await session.request(
-                outgoing.method,
-                url,
-                headers=headers,
-                data=upload,
-                allow_redirects=False,
-                timeout=_timeouts(self._connect_timeout, outgoing.idle_timeout),
-                middlewares=() if outgoing.method in SAFE_METHODS else None,
-            )
-        except ValueError as error:
-            # aiohttp refuses control characters while it writes the head, which is before anything is sent.
-            raise InvalidRequest("A header of the request cannot be forwarded.", reason=str(error)) from error
-
-    def _address(self, target: bytes) -> URL:
-        """The URL whose path and query are exactly `target`: what was judged is what is sent."""
-        if TARGET.fullmatch(target) is None:
-            raise _no_target(target)
-        text = target.decode("ascii")
-        path, _, query = text.partition("?")
-        origin = self._origin
-        url = URL.build(
-            scheme=origin.scheme, authority=origin.raw_authority, path=path, query_string=query, encoded=True
+        return await session.request(
+            outgoing.method,
+            address(self._origin, outgoing.target),
+            headers=header_lines(outgoing),
+            data=upload,
+            allow_redirects=False,
+            timeout=_timeouts(self._connect_timeout, outgoing.idle_timeout),
+            middlewares=() if outgoing.method in SAFE_METHODS else None,
         )
-        if url.raw_path_qs != text:  # a `?` without a query would be lost
-            raise _no_target(target)
-        return url
-
-
-def _no_target(target: bytes) -> InvalidRequest:
-    return InvalidRequest("The address of the request cannot be forwarded.", reason=repr(target[:256]))
-
-
-def _origin(url: str) -> URL:
-    """Scheme, host and port; a path here would silently be lost, so it is refused."""
-    origin = URL(url)
-    if origin.scheme not in ("http", "https") or not origin.raw_host or origin.raw_path_qs != "/" or origin.user:
-        raise ValueError(f"not the address of a ComfyUI server (http://host:port): {url!r}")
-    return origin
 
 
 def _upload(outgoing: Outgoing) -> Upload | None:
     if outgoing.body is None:
         return None
     return Upload(outgoing.body, length=outgoing.length, idle_timeout=outgoing.idle_timeout)
-
-
-def _text(outgoing: Outgoing, upload: Upload | None) -> list[tuple[str, str]]:
-    """The headers as aiohttp takes them: it writes UTF-8, so only UTF-8 can be carried unchanged."""
-    try:
-        headers = [(name.decode("ascii"), value.decode()) for name, value in outgoing.headers]
-    except UnicodeDecodeError as error:
-        raise InvalidRequest("A header of the request is not UTF-8.", reason=str(error)) from error
-    if upload is not None and outgoing.length is not None:
-        headers.append(("Content-Length", str(outgoing.length)))
-    return headers
 
 
 @lru_cache(maxsize=64)
@@ -245,29 +197,3 @@ async def _never_twice(request: aiohttp.ClientRequest, handler: Handler) -> aioh
         if request.method in SAFE_METHODS or verdict(error) is Verdict.NEVER_SENT:
             raise
         raise translated(error) from error
-
-
-async def _whole_reply(client: httpx.AsyncClient, request: httpx.Request) -> Reply:
-    response = await client.send(request, stream=True)
-    try:
-        pieces = bytearray()
-        async for piece in response.aiter_bytes():
-            pieces += piece
-            if len(pieces) > JSON_BYTES:
-                raise UpstreamFault("ComfyUI's answer is too large.", reason=f"{request.url}: over {JSON_BYTES} bytes")
-        return Reply(response.status_code, bytes(pieces))
-    finally:
-        await response.aclose()
-
-
-def _parsed(body: bytes, path: str) -> Any:
-    """JSON, strict first. ComfyUI writes NaN and Infinity where a node returned them; they become null."""
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as strict:
-        try:
-            value = json.loads(body, parse_constant=lambda _: None)
-            orjson.dumps(value)  # refuses lone surrogates, which no answer of ours could carry
-        except (ValueError, TypeError, RecursionError) as error:
-            raise UpstreamFault("ComfyUI's answer is not JSON.", reason=f"GET {path}: {error}") from strict
-        return value

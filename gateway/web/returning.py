@@ -11,9 +11,10 @@ from urllib.parse import unquote
 HOME: Final = "/"
 
 _MAX_LENGTH: Final = 2048
-_LAYERS: Final = 3
-_LOCAL: Final = re.compile(r"/[A-Za-z0-9._~%/+,=-]*(?:\?[A-Za-z0-9._~%/+,=&!$'()*:@?-]*)?", re.ASCII)
-"""A path and a query of plain characters: no `@`, `:`, `;` or `\\` in the path, no fragment."""
+_LAYERS: Final = 4
+_PATH: Final = re.compile(r"/[A-Za-z0-9._~%/+,=-]*", re.ASCII)
+"""Plain characters: no `@`, `:`, `;` or `\\`."""
+_QUERY: Final = re.compile(r"[A-Za-z0-9._~%/+,=&!$'()*:@?-]*", re.ASCII)
 _HOST_LIKE: Final = re.compile(r"[/\\][\s.]*[/\\]|[^\x20-\x5b\x5d-\x7e]|%(?![0-9A-Fa-f]{2})")
 """Two slashes of any kind with nothing that counts between them; what a browser drops or turns; broken escapes."""
 _OWN_PAGES: Final = re.compile(r"/gateway/(?:login|logout|t)(?:[/?].*)?")
@@ -22,11 +23,13 @@ _OWN_PAGES: Final = re.compile(r"/gateway/(?:login|logout|t)(?:[/?].*)?")
 
 def local_path(text: str | None) -> str:
     """`text`, if it is an address of our own; `/` for everything else, and for nothing."""
-    if text is None or len(text) > _MAX_LENGTH or _LOCAL.fullmatch(text) is None or _OWN_PAGES.fullmatch(text):
+    if text is None or len(text) > _MAX_LENGTH or _OWN_PAGES.fullmatch(text):
         return HOME
-    layer = text
+    path, _, query = text.partition("?")
+    if _QUERY.fullmatch(query) is None:
+        return HOME
     for _ in range(_LAYERS):
-        if _HOST_LIKE.search(layer):
+        if _PATH.fullmatch(path) is None or _HOST_LIKE.search(path) or _HOST_LIKE.search(query):
             return HOME
-        layer = unquote(layer, errors="replace")
-    return HOME if _HOST_LIKE.search(layer) or "%" in layer else text
+        path, query = unquote(path, errors="replace"), unquote(query, errors="replace")
+    return HOME if "%" in path + query else text

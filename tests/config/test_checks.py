@@ -120,3 +120,9 @@ def test_limits_are_positive_numbers(role: dict[str, float]) -> None:
 def test_permissions_are_the_three() -> None:
     """A permission that does not exist is refused."""
     assert "roles.member.permissions" in refusal(roles={"member": {"permissions": ["read", "root"]}})
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a.b", "ä", "x" * 65, "a\n"])
+def test_names_of_roles_are_plain(name: str) -> None:
+    """A role's name can be written in a file, a command and a log line as it is."""
+    assert "roles." in refusal(roles={name: {"permissions": ["read"]}})

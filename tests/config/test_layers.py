@@ -104,6 +104,22 @@ def test_roles_in_a_variable_are_json(tmp_path: Path) -> None:
     assert line == "roles (environment GATEWAY_ROLES): is not JSON"
 
 
+def test_a_table_in_a_variable_hides_the_one_in_the_file(tmp_path: Path) -> None:
+    """What is overridden does not count, and is not said to be where a value came from."""
+    toml = "[roles.member]\nweight = 2\nmax_queued = 9\n"
+    settings = given(tmp_path, toml, {"GATEWAY_ROLES": '{"member": {"max_queued": 3}}'})
+    assert (settings.roles["member"].max_queued, settings.roles["member"].weight) == (3, 1.0)
+    assert origin_of(settings, "roles.member.max_queued") == "environment"
+    assert origin_of(settings, "roles.member.weight") == "default"
+
+
+def test_a_tilde_is_the_home_of_somebody(tmp_path: Path) -> None:
+    """`~` in the data directory is resolved, and one that leads nowhere is a problem like any other."""
+    assert given(tmp_path, 'data_dir = "~/data"').data_dir == Path("~/data").expanduser()
+    (line,) = problems(tmp_path=tmp_path, toml='data_dir = "~nobody-of-this-name/data"')
+    assert line.startswith("data_dir (file ") and "home of nobody" in line
+
+
 def test_every_problem_is_reported(tmp_path: Path) -> None:
     """Not only the first problem is reported but all of them, each with its key and where it came from."""
     toml = 'bogus = 1\nport = "high"\n[roles.member]\nweight = -1\nspeed = 9\n[roles.guest]\n'

@@ -1,6 +1,7 @@
 """Talking to a simulated server as a client does: graphs to submit, sockets to listen on, waits with a deadline."""
 
 import asyncio
+import contextlib
 import json
 import struct
 from collections.abc import Callable
@@ -141,6 +142,18 @@ class Ear:
     async def hear_idle(self) -> None:
         """Read until a status says that nothing remains."""
         await self.hear(lambda frame: frame == said("status", status={"exec_info": {"queue_remaining": 0}}))
+
+    async def hear_until_quiet(self, seconds: float = 0.3) -> None:
+        """Read until nothing has come for so long."""
+        with contextlib.suppress(TimeoutError):
+            while True:
+                self.frames.append(_read((await self.socket.receive(seconds)).data))
+
+    async def hear_close(self) -> None:
+        """Read until the socket is closed or broken."""
+        async with asyncio.timeout(DEADLINE):
+            while (await self.socket.receive()).type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                pass
 
     def kinds(self) -> list[Any]:
         """The types of all frames heard; of binary ones the number."""

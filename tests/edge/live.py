@@ -7,12 +7,12 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import uvicorn
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.edge.protocol import GuardedProtocol
 
@@ -25,6 +25,7 @@ class Brisk(GuardedProtocol):
     head_timeout = 0.4
     body_gap = 0.5
     linger = 0.5
+    write_timeout = 0.5
 
 
 @dataclass(slots=True)
@@ -33,10 +34,11 @@ class Seen:
 
     requests: list[dict[str, Any]] = field(default_factory=list)
     websockets: list[str] = field(default_factory=list)
+    flooded: int = 0
 
 
 class EchoApp:
-    """`/echo` says what it was given, `/early` refuses without reading, `/wait` and `/nap` take their time, `/ws` echoes."""
+    """`/echo` says what it was given, `/early` refuses unread, `/wait` and `/nap` take their time, `/flood` is much."""
 
     def __init__(self, seen: Seen) -> None:
         self._seen = seen
@@ -47,6 +49,9 @@ class EchoApp:
             return
         if scope["path"] == "/early":
             await _answer(send, 401, b"no")
+            return
+        if scope["path"] == "/flood":
+            await self._flood(send)
             return
         if scope["path"] == "/wait":
             await asyncio.sleep(0.3)
@@ -66,6 +71,13 @@ class EchoApp:
         }
         self._seen.requests.append(request)
         await _answer(send, 200, json.dumps(request).encode())
+
+    async def _flood(self, send: Send) -> None:
+        """64 MiB, far more than any buffer on the way holds."""
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"67108864")]})
+        for number in range(1024):
+            await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": number < 1023})
+        self._seen.flooded += 1
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._seen.websockets.append(scope["path"])
@@ -138,6 +150,14 @@ class Wire:
     def exactly(self, size: int) -> bytes:
         return self._stream.read(size)
 
+    def rest(self) -> int:
+        """How many bytes still come until the connection ends."""
+        size = 0
+        with suppress(ConnectionResetError):
+            while piece := self._stream.read(65536):
+                size += len(piece)
+        return size
+
     def answers_until_closed(self) -> "list[Answer]":
         answers = []
         try:
@@ -204,11 +224,11 @@ class Live:
 
 
 @contextmanager
-def live(protocol: type[GuardedProtocol] = Brisk) -> Iterator[Live]:
-    """Run the server until the end of the block."""
+def live(protocol: type[GuardedProtocol] = Brisk, *, app: ASGIApp | None = None) -> Iterator[Live]:
+    """Run the server, with the echoing application or another one, until the end of the block."""
     seen = Seen()
     config = uvicorn.Config(
-        EchoApp(seen),
+        app or EchoApp(seen),
         host="127.0.0.1",
         port=0,
         http=protocol,
@@ -216,6 +236,7 @@ def live(protocol: type[GuardedProtocol] = Brisk) -> Iterator[Live]:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=2,
         lifespan="off",
     )

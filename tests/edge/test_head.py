@@ -120,8 +120,12 @@ def test_P30_good_hosts(host: bytes) -> None:
         b"-",
         b".",
         b"h" * 300,
-    ]
-    + [b"[::1", b"::1", b"[x]", b"h,i", "ö.example".encode()],
+        b"[::1",
+        b"::1",
+        b"[x]",
+        b"h,i",
+        "ö.example".encode(),
+    ],
 )
 def test_P30_odd_hosts(host: bytes) -> None:
     """Anything else in Host would end up in somebody's URL, and is refused."""

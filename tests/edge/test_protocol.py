@@ -229,7 +229,7 @@ def refused_framing() -> list[bytes]:
 
 @pytest.mark.parametrize("data", refused_framing())
 def test_S01_S02_S03_S04_S05_S06_framing(fresh: Live, data: bytes) -> None:
-    """A head that leaves any doubt about the body is 400 or 501, the connection closes, and nothing behind it is read."""
+    """A head that leaves any doubt about its body is 400 or 501, and closes: nothing behind it is read."""
     wire = fresh.wire()
     wire.send(data + get(b"/echo?smuggled"))
     answer = wire.answer()
@@ -246,8 +246,19 @@ def test_S07_chunked_on_http_1_0(fresh: Live) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"0x3\r\nabc", b" 3\r\nabc", b"3 \r\nabc", b"3\nabc", b"fffffffffffffffff\r\nabc", b"-3\r\nabc"]
-    + [b"3\r\nabcXX", b"3\r\nabcd\r\n", b"3;a\nb\r\nabc", b"3\r\nabc0", b"\r\n3\r\nabc"],
+    [
+        b"0x3\r\nabc",
+        b" 3\r\nabc",
+        b"3 \r\nabc",
+        b"3\nabc",
+        b"fffffffffffffffff\r\nabc",
+        b"-3\r\nabc",
+        b"3\r\nabcXX",
+        b"3\r\nabcd\r\n",
+        b"3;a\nb\r\nabc",
+        b"3\r\nabc0",
+        b"\r\n3\r\nabc",
+    ],
 )
 def test_S08_S09_S10_chunks(fresh: Live, body: bytes) -> None:
     """A malformed chunk ends the connection, and what is behind it is not read as a request."""
@@ -508,6 +519,40 @@ def test_E03_endless_heads(fresh: Live, filler: bytes) -> None:
     assert wire.answer().status in (414, 431)
     assert process.memory_info().rss - before < 20_000_000
     assert fresh.seen.requests == []
+
+
+@pytest.mark.parametrize(
+    ("start", "filler"),
+    [(b"3\r\nabc\r\n0\r\nX: ", b"a" * 65536), (b"3;x=", b"a" * 65536), (b"", b"1;x\r\na\r\n" * 1000)],
+)
+def test_E03_endless_trailers_and_extensions(fresh: Live, start: bytes, filler: bytes) -> None:
+    """What the parser keeps to itself behind or between the chunks is bounded as well; small chunks are just slow."""
+    process = psutil.Process()
+    before = process.memory_info().rss
+    wire = fresh.wire()
+    wire.send(CHUNKED + start)
+    sent = 0
+    while sent < 20_000_000 and wire.send_what_it_takes(filler):
+        sent += len(filler)
+    if start:
+        assert wire.answer().status == 400
+    else:
+        wire.send(b"0\r\n\r\n")
+        assert len(wire.answer().json["body"]) == sent // len(filler) * 1000
+    assert process.memory_info().rss - before < 60_000_000
+
+
+def test_E09_a_client_that_stops_reading(fresh: Live) -> None:
+    """An answer that nobody takes is given up after a while; one that is taken arrives, however slowly."""
+    wire = fresh.wire()
+    wire.send(get(b"/flood"))
+    assert wire.line() == b"HTTP/1.1 200 OK\r\n"
+    time.sleep(3 * Brisk.write_timeout)
+    assert wire.rest() < 67_108_864
+    assert fresh.seen.flooded == 1
+    slow = fresh.wire()
+    slow.send(get(b"/flood"))
+    assert len(slow.answer().body) == 67_108_864
 
 
 def test_E21_pipelining_is_bounded(fresh: Live) -> None:

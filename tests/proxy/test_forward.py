@@ -212,6 +212,28 @@ async def test_an_upload_keeps_its_length(gateway, comfyui, head_of, raw) -> Non
     assert b"transfer-encoding" not in sent
 
 
+async def test_a_slow_upload_arrives_whole(gateway, comfyui, head_of, raw) -> None:
+    """Watching for a client that leaves takes nothing from the body of one that stays."""
+    comfyui.script = keep_upload
+    running = await gateway()
+    reader, writer = await running.connect()
+    writer.write(raw(b"/upload/image", b"Content-Length: 10", method=b"POST"))
+    for digit in b"0123456789":
+        writer.write(bytes((digit,)))
+        await asyncio.sleep(0.02)
+    assert head_of(await reader.read())[2] == b"0123456789"
+    writer.close()
+
+
+async def test_a_post_without_a_body_has_none_at_comfyui_either(gateway, comfyui, head_of, raw) -> None:
+    """No body is Content-Length: 0, not an empty chunked body."""
+    comfyui.script = ok
+    running = await gateway()
+    assert head_of(await running.ask(raw(b"/settings", method=b"POST")))[0] == 200
+    assert b"content-length: 0\r\n" in comfyui.heads[0].lower()
+    assert b"transfer-encoding" not in comfyui.heads[0].lower()
+
+
 async def test_a_chunked_upload_stays_chunked(gateway, comfyui, head_of, raw) -> None:
     """A body without a length is forwarded chunked, without the client's chunk extensions."""
     comfyui.script = keep_upload

@@ -1,5 +1,6 @@
 """The number that says whether anything about users, tokens or sessions changed."""
 
+import asyncio
 import secrets
 import sqlite3
 import subprocess
@@ -78,10 +79,12 @@ async def test_commits_of_another_process_are_seen_at_the_next_call(filled: Stor
         "c.execute('UPDATE users SET disabled = 1'); c.execute('UPDATE identity_version SET version = version + 1');"
         "c.commit(); print('committed', flush=True); input()"
     )
-    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
-        assert other.stdout is not None and other.stdout.readline() == b"committed\n"
-        assert filled.changes.version() == before + 1
-        other.communicate(b"\n", timeout=30)
+    pipe = subprocess.PIPE
+    other = await asyncio.create_subprocess_exec(sys.executable, "-c", script, stdin=pipe, stdout=pipe)
+    assert other.stdout is not None
+    assert await asyncio.wait_for(other.stdout.readline(), 30) == b"committed\n"
+    assert filled.changes.version() == before + 1
+    await asyncio.wait_for(other.communicate(b"\n"), 30)
 
 
 async def test_asking_costs_one_pragma(filled: Store) -> None:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import Connection, create_engine
 
 from gateway.config import Settings
 from gateway.errors import StoreUnavailable
@@ -90,8 +90,8 @@ async def test_a_failed_migration_leaves_nothing(url: str, monkeypatch: pytest.M
     """A migration that fails half-way is undone whole: the next start begins at the same place."""
     migrate = schema.migrate
 
-    def failing(connection: object) -> None:
-        migrate(connection)  # type: ignore[arg-type]
+    def failing(connection: Connection) -> None:
+        migrate(connection)
         raise RuntimeError("power cut")
 
     monkeypatch.setattr(schema, "migrate", failing)

@@ -60,7 +60,7 @@ async def test_writers_wait_for_each_other(store: Store) -> None:
 
     async def count() -> None:
         async with store.write() as connection:
-            number = int(await connection.scalar(select(servers.c.client_id)))
+            number = int(await connection.scalar(select(servers.c.client_id)) or 0)
             await asyncio.sleep(0)
             await connection.execute(update(servers).values(client_id=str(number + 1)))
 

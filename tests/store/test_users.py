@@ -1,6 +1,7 @@
 """The users in the store."""
 
 import secrets
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -85,12 +86,12 @@ async def test_changes_leave_the_rest(store: Store, ann: User) -> None:
 @pytest.mark.parametrize(
     ("change", "ends"), [({"password_hash": "new"}, True), ({"disabled": True}, True), ({"role": "x"}, False)]
 )
-async def test_T12_a_new_password_ends_sessions(store: Store, ann: User, change: dict[str, object], ends: bool) -> None:
+async def test_T12_a_new_password_ends_sessions(store: Store, ann: User, change: dict[str, Any], ends: bool) -> None:
     """T12: a new password, and disabling, end the user's sessions and what else was signed; another's go on."""
     bob = await add(store, "bob")
     for user in (ann, bob):
         await store.sessions.add(SessionRow(f"of-{user.name}", user.id, 1.0, 100.0))
-    changed = await store.users.set(ann.id, **change)  # type: ignore[arg-type]
+    changed = await store.users.set(ann.id, **change)
     assert (changed.epoch, await store.sessions.get("of-Ann") is None) == (int(ends), ends)
     assert await store.sessions.get("of-bob") is not None
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from gateway.errors import UpstreamFault, UpstreamTimeout
-from gateway.upstream import server as module
+from gateway.upstream import reply
 from gateway.upstream.server import Reply
 
 
@@ -62,8 +62,8 @@ async def test_get_json_takes_no_other_status_for_an_answer(fake, server) -> Non
 async def test_send_json_sends_json_and_gives_status_and_body(fake, server) -> None:
     """Whatever ComfyUI answers is the caller's to read."""
     comfyui = await fake(answering(b'{"error": 1}', b"400 Bad Request"))
-    reply = await (await server(comfyui.url)).send_json("POST", "/prompt", b'{"prompt": {}}', timeout=5)
-    assert reply == Reply(400, b'{"error": 1}')
+    answer = await (await server(comfyui.url)).send_json("POST", "/prompt", b'{"prompt": {}}', timeout=5)
+    assert answer == Reply(400, b'{"error": 1}')
     head = comfyui.heads[0]
     assert head.startswith(b"POST /prompt HTTP/1.1\r\n")
     assert b"content-type: application/json\r\n" in head.lower()
@@ -72,7 +72,7 @@ async def test_send_json_sends_json_and_gives_status_and_body(fake, server) -> N
 
 async def test_an_answer_too_large_is_a_fault(fake, server, monkeypatch) -> None:
     """Memory is bounded whatever ComfyUI says."""
-    monkeypatch.setattr(module, "JSON_BYTES", 1000)
+    monkeypatch.setattr(reply, "JSON_BYTES", 1000)
     comfyui = await fake(answering(b"x" * 2000))
     upstream = await server(comfyui.url)
     with pytest.raises(UpstreamFault, match="too large"):

@@ -170,6 +170,27 @@ async def test_a_closed_server_sends_nothing(fake, server, face: str) -> None:
     assert (caught.value.sent, comfyui.connections) == (False, 0)
 
 
+@FACES
+async def test_what_is_under_way_when_the_server_is_closed_ends_with_a_fault(
+    fake, server, eventually, face: str
+) -> None:
+    """Closing leaves nobody waiting."""
+
+    async def script(connection) -> None:
+        await connection.until_closed()
+
+    comfyui = await fake(script)
+    upstream = await server(comfyui.url)
+    questions = [asyncio.ensure_future(ask(upstream, face))]
+    if face == "stream":
+        questions.append(asyncio.ensure_future(upstream.exchange(Outgoing("GET", b"/x"))))
+    await eventually(lambda: len(comfyui.heads) == len(questions))
+    await upstream.close()
+    for outcome in await asyncio.gather(*questions, return_exceptions=True):
+        assert isinstance(outcome, UpstreamFault)
+    assert upstream.pool_is_idle()
+
+
 @pytest.mark.parametrize(
     "url", ["", "127.0.0.1:8188", "ftp://a", "http://", "http://a/path", "http://a?x", "http://user:p@a", "ws://a"]
 )

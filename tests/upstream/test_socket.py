@@ -59,7 +59,8 @@ async def test_the_handshake_carries_the_client_id_and_nothing_that_comfyui_woul
     socket = await EventSocket.connect(await comfyui(handler), "a&b=c/é #")
     await socket.close()
     assert seen[0].path == "/ws?clientId=a%26b%3Dc%2F%C3%A9%20%23"
-    assert not {"Origin", "Sec-WebSocket-Extensions", "User-Agent", "Cookie"} & set(seen[0].headers)
+    unwanted = ("Origin", "Sec-WebSocket-Extensions", "User-Agent", "Cookie")
+    assert [name for name in unwanted if name in seen[0].headers] == []
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1011])
