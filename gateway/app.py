@@ -26,10 +26,12 @@ from gateway.identity.principal import Principal
 from gateway.jobs.follow import Rules
 from gateway.jobs.works import Works
 from gateway.policy.access import decide
-from gateway.policy.origin import require_json
+from gateway.policy.origin import require_json, require_same_origin
 from gateway.proxy.answers import OwnAnswers
+from gateway.proxy.comfy_version import ComfyVersion
 from gateway.proxy.forward import Proxy
 from gateway.proxy.relay import Relay
+from gateway.proxy.user_data import UserData
 from gateway.store import Store
 from gateway.store.first_start import FirstAdmin, ensure_admin
 from gateway.store.keys import ensure_keys
@@ -53,11 +55,14 @@ async def first_start(settings: Settings) -> FirstAdmin | None:
 class Gateway:
     """The ASGI application. Its parts are made at start-up, inside the event loop that they live in."""
 
-    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
-        self._settings, self._clock = settings, clock
+    def __init__(
+        self, settings: Settings, *, access_log: AccessLog | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._settings, self._access_log, self._clock = settings, access_log, clock
         self._app: Boundary | None = None
         self._store: Store | None = None
         self._server: Server | None = None
+        self._authenticator: Authenticator | None = None
         self.works: Works | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,20 +104,24 @@ class Gateway:
 
     async def stop(self) -> None:
         """Close in the opposite order."""
-        if self.works and self._server and self._store:
+        if self.works and self._server and self._store and self._authenticator:
+            await self._authenticator.close()
             await self.works.stop()
             await self._server.close()
             await self._store.close()
 
     def _assembled(self, store: Store, server: Server, works: Works, keys: Keys) -> Boundary:
         settings = self._settings
-        authenticator = Authenticator(store, keys=keys, settings=settings, clock=self._clock)
+        authenticator = self._authenticator = Authenticator(store, keys=keys, settings=settings, clock=self._clock)
         issuer = Issuer(store, keys=keys, settings=settings, clock=self._clock, random=secrets.token_bytes)
+        own = OwnAnswers(works, settings, boot=secrets.token_hex(8))
+        version = ComfyVersion(server, connection=lambda: works.follower.server_flags, clock=time.monotonic)
+        user_data = UserData(store.user_files, settings, version=version, now=self._clock)
         proxy = Proxy(
             authenticate=authenticator.authenticate,
             guard=guard,
             server=server,
-            answers=OwnAnswers(works, settings, boot=secrets.token_hex(8)).handlers(),
+            answers={**own.handlers(), **user_data.handlers()},
             socket=Relay(works, settings, until_invalid=authenticator.ended),
             extra_routes=lambda role: role_named(settings, role).routes,
             upload_limit=lambda role: role_named(settings, role).max_upload_mb * MEBIBYTE,
@@ -120,7 +129,7 @@ class Gateway:
         pages = web.router(authenticator=authenticator, sessions=issuer, settings=settings)
         ours = api.control(authenticator=authenticator, tokens=issuer, ready=self._ready, routers=[pages])
         return Boundary(
-            Doors(proxy, ours), settings=settings, authenticate=authenticator.authenticate, access_log=AccessLog()
+            Doors(proxy, ours), settings=settings, authenticate=authenticator.authenticate, access_log=self._access_log
         )
 
     async def _ready(self) -> dict[str, bool]:
@@ -151,8 +160,17 @@ def role_named(settings: Settings, name: str) -> Role:
 
 
 def guard(principal: Principal, call: Call, scope: Scope) -> None:
-    """What a known caller may ask; the same-origin proof of a cookie session was part of knowing the caller."""
+    """What a known caller may ask. The same-origin proof of a cookie session was part of knowing the caller, but for
+    those routes of ComfyUI-Manager that change something on a GET."""
     decide(principal, call)
+    if principal.is_cookie and call.row.mutates and scope["type"] == "http":
+        require_same_origin(
+            method=call.method,
+            headers=scope["headers"],
+            own_origins=scope["gateway"]["own_origins"],
+            websocket=False,
+            mutates=True,
+        )
     if principal.is_cookie and call.row.json and has_body(scope["headers"]):
         require_json(scope["headers"])
 

@@ -5,7 +5,8 @@ It does not know how an error is sent: `edge` turns one into an answer, `proxy` 
 
     GatewayError
     ├── InvalidRequest        400 invalid_request
-    │   └── InvalidPrompt     400 invalid_prompt
+    │   ├── InvalidPrompt     400 invalid_prompt
+    │   └── TimedOut          408 request_timeout
     ├── Unauthenticated       401 unauthenticated       4401
     │   └── TokenExpired      401 token_expired         4401
     ├── Forbidden             403 forbidden             4403
@@ -15,7 +16,9 @@ It does not know how an error is sent: `edge` turns one into an answer, `proxy` 
     ├── MethodNotAllowed      405 method_not_allowed
     ├── PromptIdTaken         409 prompt_id_taken
     ├── TooLarge              413 too_large
-    │   └── AddressTooLong    414 address_too_long
+    │   ├── StorageFull       413 storage_full
+    │   ├── AddressTooLong    414 address_too_long
+    │   └── HeadTooLarge      431 headers_too_large
     ├── UnsupportedMedia      415 unsupported_media_type
     ├── TooMany               429 rate_limited          4429
     │   ├── QueueFull         429 queue_full
@@ -79,6 +82,12 @@ class InvalidPrompt(InvalidRequest):
     type = "invalid_prompt"
 
 
+class TimedOut(InvalidRequest):
+    """The client did not send in time what it had begun."""
+
+    status, type = 408, "request_timeout"
+
+
 class Unauthenticated(GatewayError):
     """No valid credential came with the request."""
 
@@ -133,10 +142,22 @@ class TooLarge(GatewayError):
     status, type, close_code = 413, "too_large", 1009
 
 
+class StorageFull(TooLarge):
+    """The user keeps as much as the role allows."""
+
+    type = "storage_full"
+
+
 class AddressTooLong(TooLarge):
     """The path and query together are over their limit."""
 
     status, type = 414, "address_too_long"
+
+
+class HeadTooLarge(TooLarge):
+    """More than 100 headers, or more than 64 KiB of them."""
+
+    status, type = 431, "headers_too_large"
 
 
 class UnsupportedMedia(GatewayError):

@@ -1,7 +1,6 @@
 """The whole gateway: credentials of every kind on HTTP and websockets, cookie sessions from login to logout, and what
 no other room can show alone."""
 
-import asyncio
 import base64
 import time
 from collections.abc import AsyncIterator
@@ -17,7 +16,7 @@ from gateway.identity.passwords import Passwords
 from gateway.store import Store
 from gateway.store.transactions import url_of
 from tests.e2e.graphs import picture
-from tests.house import PATIENCE, House, Said, house
+from tests.house import PATIENCE, House, Said, house, until
 
 PASSWORD = "alice's own password"
 
@@ -131,6 +130,16 @@ async def test_C01_a_cookie_alone_submits_nothing(one: House) -> None:
     assert (await one.ask("POST", "/interrupt", headers=ours)).status == 200, "no body needs no type"
 
 
+async def test_C04_a_get_that_acts_needs_our_own_origin(one: House) -> None:
+    """C04: some of ComfyUI-Manager's GET routes act, so an administrator's cookie alone does not open them."""
+    form = {"name": "", "password": one.tokens["root"]}
+    said = await one.ask("POST", "/gateway/login", data=form, headers={"Origin": one.url})
+    cookie = {"Cookie": said.headers["Set-Cookie"].split(";")[0]}
+    assert (await one.ask("GET", "/manager/reboot", headers=cookie)).json()["error"]["type"] == "csrf"
+    ours = {**cookie, "Sec-Fetch-Site": "same-origin"}
+    assert (await one.ask("GET", "/manager/reboot", headers=ours)).status == 404, "ComfyUI itself answered"
+
+
 async def test_C06_token_clients_need_no_origin_and_no_type(one: House) -> None:
     """Token clients may send any content type and no Origin: ComfyUI's own examples do."""
     raw = b'{"prompt": {"1": {"class_type": "EmptyImage", "inputs": {}}}}'
@@ -210,9 +219,11 @@ async def test_the_gateways_own_addresses(one: House) -> None:
     said = await one.ask("GET", "/gateway/nothing")
     assert (said.status, said.json()["error"]["type"]) == (404, "not_found")
     await one.simulator.crash()
-    async with asyncio.timeout(PATIENCE):
-        while (await one.ask("GET", "/gateway/readyz")).status != 503:
-            await asyncio.sleep(0.05)
+
+    async def unready() -> bool:
+        return (await one.ask("GET", "/gateway/readyz")).status == 503
+
+    await until(unready)
     assert (await one.ask("GET", "/gateway/healthz")).status == 200
 
 

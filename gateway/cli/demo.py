@@ -18,6 +18,7 @@ from gateway.cli.place import note
 from gateway.cli.serve import address, server
 from gateway.config import Settings, load
 from gateway.demo.server import Simulator
+from gateway.edge.access_log import AccessLog
 from gateway.identity.passwords import Passwords
 from gateway.identity.tokens import mint
 from gateway.log import configure
@@ -66,7 +67,7 @@ async def _demo(port: int, directory: Path) -> None:
         settings = load(config=None, flags=flags, environ={})
         await first_start(settings)
         print(await _introduction(settings), flush=True)
-        await server(settings, Gateway(settings)).serve()
+        await server(settings, Gateway(settings, access_log=AccessLog(json=False))).serve()
     finally:
         await simulator.stop()
         note("Stopped; nothing was kept.")

@@ -1,6 +1,7 @@
 """`comfy-gateway serve`: runs the gateway. It does not know what the gateway does."""
 
 import asyncio
+import sys
 from typing import Annotated
 
 import typer
@@ -9,7 +10,9 @@ import uvicorn
 from gateway.app import Gateway, first_start
 from gateway.cli.place import ConfigFile, DataDir, settings_of
 from gateway.config import Settings
+from gateway.edge.access_log import AccessLog
 from gateway.edge.protocol import GuardedProtocol
+from gateway.edge.websocket import QuietWebSocketProtocol
 from gateway.log import configure
 from gateway.store.first_start import FirstAdmin
 
@@ -24,12 +27,15 @@ def serve(
     config: ConfigFile = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Run the gateway. The first start makes the database, the keys and an administrator."""
+    """Run the gateway. The first start makes the database, the keys and an administrator.
+
+    Its log is for people on a terminal, and lines of JSON elsewhere.
+    """
     settings = settings_of(config, data_dir, comfyui=comfyui, host=host, port=port)
-    configure(json=False)
+    configure(json=not sys.stderr.isatty())
     first = asyncio.run(first_start(settings))
     print(welcome(settings, first), flush=True)
-    server(settings, Gateway(settings)).run()
+    server(settings, Gateway(settings, access_log=AccessLog(json=not sys.stderr.isatty()))).run()
 
 
 def server(settings: Settings, gateway: Gateway) -> uvicorn.Server:
@@ -40,7 +46,7 @@ def server(settings: Settings, gateway: Gateway) -> uvicorn.Server:
             host=settings.host,
             port=settings.port,
             http=GuardedProtocol,
-            ws="websockets-sansio",
+            ws=QuietWebSocketProtocol,
             ws_max_size=WEBSOCKET_BYTES,
             ws_per_message_deflate=False,
             ws_ping_interval=20,

@@ -83,7 +83,7 @@ def enable(name: Name, config: ConfigFile = None, data_dir: DataDir = None) -> N
 
 @app.command()
 def remove(name: Name, config: ConfigFile = None, data_dir: DataDir = None) -> None:
-    """Remove a user with all tokens, sessions and jobs."""
+    """Remove a user with all tokens, sessions, jobs and user data."""
     asyncio.run(_remove(settings_of(config, data_dir), name))
     note(f"Removed {name}.")
 

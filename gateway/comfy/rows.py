@@ -119,16 +119,16 @@ _MODELS = (
 _USER_DATA = (
     Row("GET", "/users", BUILD, "get_users"),
     Row("POST", "/users", DENY),
-    Row("GET", "/settings", PASS),
-    Row("POST", "/settings", PASS),
-    Row("GET", "/settings/{id}", PASS, slash=True, free=True),
-    Row("POST", "/settings/{id}", PASS, slash=True, free=True),
-    Row("GET", "/userdata", PASS),
-    Row("GET", "/v2/userdata", PASS),
-    Row("GET", "/userdata/{file}", PASS, slash=True, free=True),
-    Row("POST", "/userdata/{file}", PASS, slash=True, free=True),
-    Row("DELETE", "/userdata/{file}", PASS, slash=True, free=True),
-    Row("POST", "/userdata/{file}/move/{dest}", PASS, slash=True, free=True),
+    Row("GET", "/settings", BUILD, "get_settings"),
+    Row("POST", "/settings", BUILD, "post_settings"),
+    Row("GET", "/settings/{id}", BUILD, "get_setting", slash=True, free=True),
+    Row("POST", "/settings/{id}", BUILD, "post_setting", slash=True, free=True),
+    Row("GET", "/userdata", BUILD, "list_user_data"),
+    Row("GET", "/v2/userdata", BUILD, "list_user_data_entries"),
+    Row("GET", "/userdata/{file}", BUILD, "get_user_file", slash=True, free=True),
+    Row("POST", "/userdata/{file}", BUILD, "post_user_file", slash=True, free=True),
+    Row("DELETE", "/userdata/{file}", BUILD, "delete_user_file", slash=True, free=True),
+    Row("POST", "/userdata/{file}/move/{dest}", BUILD, "move_user_file", slash=True, free=True),
 )
 
 _INFORMATION = (

@@ -60,6 +60,7 @@ class Role(BaseModel):
     max_queued: Annotated[int, Field(ge=1)] = 100
     max_upload_mb: Annotated[int, Field(ge=1)] = 100
     max_sockets: Annotated[int, Field(ge=1)] = 32
+    user_data_mb: Annotated[int, Field(ge=1)] = 100
     routes: Routes = ()
     events: Events = Events()
 

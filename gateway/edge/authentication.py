@@ -202,12 +202,14 @@ class Authenticator:
         return _refused(Unauthenticated, "The credential is not valid.", reason)
 
     def _require_own_page(self, scope: Scope) -> None:
-        headers = scope["headers"]
+        """Sets `own_origins` for whoever has to ask for more: for some routes a GET changes something."""
+        headers, about = scope["headers"], scope["gateway"]
         host = next((value.decode("latin-1") for name, value in headers if name == b"host"), None)
+        about["own_origins"] = own_origins(public_url=self._public_url, host=host)
         require_same_origin(
             method=scope.get("method", "GET"),
             headers=headers,
-            own_origins=own_origins(public_url=self._public_url, host=host),
+            own_origins=about["own_origins"],
             websocket=scope["type"] == "websocket",
         )
 

@@ -30,7 +30,8 @@ class Boundary:
     """The outermost ASGI application. It makes the dict `scope["gateway"]` for those below:
 
     `request_id`; `client_ip`; `secure`, whether the browser speaks https with us; `path_token`, text or None; and, for
-    them to set, `principal`, and `carried`, whether a credential other than a cookie came along.
+    them to set, `principal`; `carried`, whether a credential other than a cookie came along; `own_origins`, those of
+    our own pages, for a cookie session; `reason`, why a request was refused, for the log.
     """
 
     def __init__(
@@ -76,6 +77,8 @@ class Boundary:
             "path_token": None,
             "principal": None,
             "carried": False,
+            "own_origins": frozenset(),
+            "reason": "",
         }
         return {**scope, "gateway": about}
 

@@ -84,7 +84,7 @@ class Exchange:
             user=None if about["principal"] is None else about["principal"].name,
             ip=about["client_ip"],
             request_id=self.request_id,
-            reason=self._reason,
+            reason=self._reason or about["reason"],
         )
 
     async def _abort(self, error: GatewayError) -> None:

@@ -13,7 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.errors import AddressTooLong, GatewayError, InvalidRequest, MethodNotAllowed, TooLarge, UnsupportedMedia
+from gateway.errors import (
+    AddressTooLong,
+    GatewayError,
+    HeadTooLarge,
+    InvalidRequest,
+    MethodNotAllowed,
+    UnsupportedMedia,
+)
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -34,18 +41,6 @@ _TARGET = re.compile(rb"/[\x21\x22\x24-\x7e]*")
 _HOST = re.compile(rb"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,253})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-
-
-class HeadTooLarge(TooLarge):
-    """More than 100 headers, or more than 64 KiB of them."""
-
-    status, type = 431, "headers_too_large"
-
-
-class TimedOut(InvalidRequest):
-    """The client did not send in time what it had begun."""
-
-    status, type = 408, "request_timeout"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ from gateway.edge import head as heads
 from gateway.edge.answer import mint_request_id, raw_answer_to
 from gateway.edge.closing import ClosesLate, Stall, close_late
 from gateway.edge.deadlines import Deadlines, Phase
-from gateway.edge.head import BODILESS, Head, HeadTooLarge, TimedOut
-from gateway.errors import AddressTooLong, GatewayError, InvalidRequest
+from gateway.edge.head import BODILESS, Head
+from gateway.errors import AddressTooLong, GatewayError, HeadTooLarge, InvalidRequest, TimedOut
 from gateway.log import get_logger
 
 _MAX_RAW: Final = heads.MAX_HEADER_BYTES + heads.MAX_TARGET_BYTES + 1024

@@ -95,9 +95,9 @@ class Recovery:
             await follower.reconnect()
 
     async def _look_if_due(self, follower: Follower) -> None:
-        silent = self._is_silent(follower)
+        silent, heard_at = self._is_silent(follower), follower.frame_at
         due = _now() - self._looked_at >= LOOK_EVERY_SECONDS and (silent or self._unsure())
-        if due and await self.look() and silent and self._is_silent(follower):
+        if due and await self.look() and silent and follower.frame_at == heard_at:
             log.warning("events_missed")
             await follower.reconnect()
 

@@ -1,5 +1,5 @@
-"""What we remember: users, tokens, sessions, servers, jobs, in SQLite. The only room with SQLAlchemy and alembic; it
-decides nothing.
+"""What we remember: users, tokens, sessions, servers, jobs, user data, in SQLite. The only room with SQLAlchemy and
+alembic; it decides nothing.
 """
 
 from gateway.store.changes import Changes

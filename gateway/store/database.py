@@ -14,6 +14,7 @@ from gateway.store.servers import Servers
 from gateway.store.sessions import Sessions
 from gateway.store.tokens import Tokens
 from gateway.store.transactions import Transactions, path_of
+from gateway.store.user_data import UserFiles
 from gateway.store.users import Users
 
 
@@ -28,6 +29,7 @@ class Store:
         self.sessions: Final = Sessions(transactions)
         self.servers: Final = Servers(transactions)
         self.ledger: Final = Ledger(transactions)
+        self.user_files: Final = UserFiles(transactions)
         self.changes: Final[Changes] = SQLiteChanges(transactions.path)
         self.transactions: Final = transactions
 

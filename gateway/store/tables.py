@@ -136,3 +136,62 @@ shares = Table(
     Column("counter", Integer, nullable=False, server_default=text("0")),
 )
 """Each user's place in the fair queue, and the counter behind the `number` of the user's prompts."""
+
+user_data = Table(
+    "user_data",
+    metadata,
+    _user_id(primary_key=True),
+    Column("path", Text, primary_key=True),
+    Column("size", Integer, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("modified", Float, nullable=False),
+    # Last: SQLite reads a row from its beginning, and so finds the other columns without the pages of a large file.
+    Column("content", LargeBinary, nullable=False),
+    Index("user_data_sizes", "user_id", "size"),
+)
+"""The files that ComfyUI keeps in `user/`, by canonical path; times are seconds since 1970. The index holds all that
+the quota asks for.
+"""
+
+
+def _reference() -> tuple[Column[str], ...]:
+    """What a file is called at a server. Fresh columns, because one belongs to one table."""
+    return (
+        Column("type", String(8), primary_key=True),
+        Column("subfolder", Text, primary_key=True),
+        Column("filename", Text, primary_key=True),
+    )
+
+
+own_files = Table(
+    "own_files",
+    metadata,
+    _user_id(primary_key=True),
+    *_reference(),
+    Column("size", Integer),
+    Column("created_at", Integer, nullable=False),
+)
+"""Inputs that were uploaded through the gateway, by the name that their owner sees; `created_at` is in milliseconds."""
+
+recorded_files = Table(
+    "recorded_files",
+    metadata,
+    Column("server", Text, primary_key=True),
+    Column("boot", Text, primary_key=True),
+    *_reference(),
+    _user_id(),
+    Column("prompt_id", String(36), nullable=False),
+    Index("recorded_files_by_user", "user_id"),
+)
+"""Temporary files, and outputs outside their owner's folder. Their names come again after a restart of the server,
+hence the boot.
+"""
+
+server_boots = Table(
+    "server_boots",
+    metadata,
+    Column("server", Text, primary_key=True),
+    Column("boot", Text, nullable=False),
+    Column("last_prompt_id", Text),
+)
+"""In which lifetime of its process each server is."""

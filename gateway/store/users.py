@@ -112,7 +112,7 @@ class Users:
             await connection.execute(update(users).where(same).values(password_hash=new))
 
     async def remove(self, user_id: int) -> None:
-        """The user, with all tokens, sessions and jobs.
+        """The user, with all tokens, sessions, jobs and user data.
 
         Raises:
             NotFound: there is no such user.

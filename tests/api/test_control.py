@@ -1,6 +1,7 @@
 """The control plane."""
 
 import base64
+import json
 import time
 from typing import Any
 
@@ -196,4 +197,6 @@ async def test_N06_nothing_secret_is_logged(api: Front) -> None:
     lines = "".join(api.log)
     for secret in (PASSWORD, text, text[14:30], cookie.partition("=")[2], issued):
         assert secret not in lines
+    await token(api, form(password="guess"))
+    assert json.loads(api.log[-1])["reason"] == "wrong name or password"
     assert '"user":"bob"' in lines and '"user":"alice"' in lines

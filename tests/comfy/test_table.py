@@ -31,6 +31,16 @@ HANDLERS = {
     "cancel_jobs",
     "socket",
     "get_users",
+    "get_settings",
+    "post_settings",
+    "get_setting",
+    "post_setting",
+    "list_user_data",
+    "list_user_data_entries",
+    "get_user_file",
+    "post_user_file",
+    "delete_user_file",
+    "move_user_file",
     "off",
     "no_folder_paths",
 }
@@ -77,9 +87,9 @@ GET /embeddings pass; GET /api/assets off; GET /api/tags off; PUT /api/assets/x 
 GET /api/assets/x/content off; POST /api/assets/x/tags off; DELETE /api/assets/x/tags off; POST /api/assets off
 POST /api/assets/from-hash off; HEAD /api/assets/hash/x off; GET /api/assets/tags/refine off
 POST /api/assets/seed off; POST /api/assets/seed/cancel off; POST /api/assets/prune off; GET /api/assets/seed/status off
-GET /users build; POST /users deny; GET /settings pass; POST /settings pass; GET /settings/Comfy.A pass
-POST /settings/Comfy.A pass; GET /userdata pass; GET /v2/userdata pass; GET /userdata/a%2Fb.json pass
-POST /userdata/a%2Fb.json pass; DELETE /userdata/a%2Fb.json pass; POST /userdata/a%2Fb.json/move/c%2Fd.json pass
+GET /users build; POST /users deny; GET /settings build; POST /settings build; GET /settings/Comfy.A build
+POST /settings/Comfy.A build; GET /userdata build; GET /v2/userdata build; GET /userdata/a%2Fb.json build
+POST /userdata/a%2Fb.json build; DELETE /userdata/a%2Fb.json build; POST /userdata/a%2Fb.json/move/c%2Fd.json build
 GET /object_info pass; GET /object_info/KSampler pass; GET /system_stats pass; GET /features pass; GET /extensions pass
 GET /workflow_templates pass; GET /i18n pass; GET /global_subgraphs pass; GET /global_subgraphs/x pass
 GET /node_replacements pass; GET /internal/logs admin

@@ -15,6 +15,7 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.edge.protocol import GuardedProtocol
+from gateway.edge.websocket import QuietWebSocketProtocol
 
 PATIENCE = 10.0
 
@@ -232,7 +233,7 @@ def live(protocol: type[GuardedProtocol] = Brisk, *, app: ASGIApp | None = None)
         host="127.0.0.1",
         port=0,
         http=protocol,
-        ws="websockets-sansio",
+        ws=QuietWebSocketProtocol,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -285,7 +285,7 @@ async def test_what_a_token_gives_is_no_more_than_the_token(town: Town) -> None:
     ]
     for scope in scopes:
         found = await town.authenticator.authenticate(scope)
-        assert (found.permissions, found.expires_at) == ({"read"}, EPOCH + 100)
+        assert (found.permissions, found.expires_at) == (frozenset({"read"}), EPOCH + 100)
     await town.store.tokens.revoke(token_id, now=EPOCH)
     for scope in scopes:
         with pytest.raises(Unauthenticated):
@@ -361,7 +361,9 @@ async def test_C01_C02_C05_cookies_need_a_proof(town: Town) -> None:
         asked(mine, foreign),
     ):
         assert isinstance(await refused(town, scope), CsrfRefused)
-    await town.authenticator.authenticate(asked(mine))
+    plain = asked(mine)
+    await town.authenticator.authenticate(plain)
+    assert plain["gateway"]["own_origins"] == {"http://gw.example", "https://gw.example"}
     await town.authenticator.authenticate(asked(mine, (b"sec-fetch-site", b"cross-site")))
 
 

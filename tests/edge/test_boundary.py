@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from gateway.config import Settings
 from gateway.edge.access_log import AccessLog
@@ -260,6 +260,30 @@ def test_C13_N06_one_line_without_secrets(tmp_path: Path) -> None:
     assert (fine["method"], fine["path"], fine["status"], fine["bytes"]) == ("GET", "/fine", 200, 4)
     assert (hidden["status"], hidden["reason"]) == (404, "alice's secret")
     assert (socket["method"], socket["status"]) == ("WS", 401)
+
+
+async def test_head_has_no_body_on_any_server(tmp_path: Path) -> None:
+    """The body of an answer to HEAD is dropped here, not only by a server that does so itself."""
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    boundary = Boundary(Stage(), settings=Settings(data_dir=tmp_path), authenticate=authenticate)
+    for path in (b"/fine", b"/hidden"):
+        scope: Scope = {
+            "type": "http",
+            "method": "HEAD",
+            "raw_path": path,
+            "query_string": b"",
+            "headers": [],
+            "scheme": "http",
+        }
+        await boundary(scope, receive, send)
+    assert [message["body"] for message in sent if message["type"] == "http.response.body"] == [b"", b""]
 
 
 async def test_lifespan_passes(tmp_path: Path) -> None:

@@ -148,6 +148,28 @@ async def test_a_thousand_sockets_ask_once(town: Town, monkeypatch: pytest.Monke
     await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE)
 
 
+async def test_T12_a_change_during_the_look_is_not_missed(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that is revoked while somebody looks whether it holds ends all the same."""
+    user = await town.user("alice")
+    _, another = await by_token(town, user)
+    watching = await waiting(town, another)
+    token_id, principal = await by_token(town, user)
+    get, looks = town.store.tokens.get, list[str]()
+
+    async def slow(wanted: str) -> object:
+        row = await get(wanted)
+        if wanted == token_id and not looks:
+            looks.append(wanted)
+            await town.store.tokens.revoke(token_id, now=EPOCH)
+            await asyncio.sleep(3 * POLL_SECONDS)
+        return row
+
+    monkeypatch.setattr(town.store.tokens, "get", slow)
+    await asyncio.wait_for(town.authenticator.ended(principal), PATIENCE)
+    assert looks and not watching.done()
+    watching.cancel()
+
+
 async def test_while_the_store_is_away_nobody_is_put_out(town: Town) -> None:
     """Whoever is in stays in while it cannot be said whether they still may."""
     _, principal = await by_token(town, await town.user("alice"))

@@ -21,7 +21,7 @@ async def crowd(house: House, *people: Person, each: int = 3, seconds: float = 2
     ids: dict[Person, list[str]] = {person: [] for person in people}
     for number in range(each):
         for person in people:
-            nodes = graph(f"{person.name}{number}", seconds=seconds, steps=int(seconds * 50))
+            nodes = graph(uuid.uuid4(), seconds=seconds, steps=int(seconds * 50))
             ids[person].append(await house.submit(person, nodes, client_id="browser"))
     await house.in_state(ids[people[0]][0], "running")
     return ids

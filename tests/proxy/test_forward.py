@@ -97,9 +97,10 @@ async def test_bytes_go_through_in_both_directions(gateway, comfyui, head_of) ->
         + body
     )
     running = await gateway()
-    answer = await running.get(b"/api/userdata/a%2Fb.json?x=%41+b&&x=2", b"X-One: 1", b"Accept: a/b", b"X-One: 2")
+    target = b"/api/experiment/models/preview/loras/0/a%2Fb.png?x=%41+b&&x=2"
+    answer = await running.get(target, b"X-One: 1", b"Accept: a/b", b"X-One: 2")
     line, *lines = comfyui.heads[0].split(b"\r\n")
-    assert line == b"GET /api/userdata/a%2Fb.json?x=%41+b&&x=2 HTTP/1.1"
+    assert line == b"GET " + target + b" HTTP/1.1"
     assert lines[1:4] == [b"x-one: 1", b"accept: a/b", b"x-one: 2"]
     status, headers, rest = head_of(answer)
     assert (status, rest) == (203, body)
@@ -229,7 +230,7 @@ async def test_a_post_without_a_body_has_none_at_comfyui_either(gateway, comfyui
     """No body is Content-Length: 0, not an empty chunked body."""
     comfyui.script = ok
     running = await gateway()
-    assert head_of(await running.ask(raw(b"/settings", method=b"POST")))[0] == 200
+    assert head_of(await running.ask(raw(b"/upload/image", method=b"POST")))[0] == 200
     assert b"content-length: 0\r\n" in comfyui.heads[0].lower()
     assert b"transfer-encoding" not in comfyui.heads[0].lower()
 

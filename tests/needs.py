@@ -1,0 +1,22 @@
+"""What a test needs from the machine beside Python, and what happens where it is missing."""
+
+import os
+import shutil
+
+import pytest
+
+_EVERYWHERE = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"))
+
+
+def needs(program: str) -> str:
+    """The path of an installed program; without it the test is skipped and says so.
+
+    With GATEWAY_TESTS_SKIP_NOTHING=1 it fails instead: continuous integration installs everything and must not pass
+    because something is missing. An ordinary user's PATH often lacks the folders where Debian puts servers.
+    """
+    path = shutil.which(program, path=_EVERYWHERE)
+    if path is not None:
+        return path
+    if os.environ.get("GATEWAY_TESTS_SKIP_NOTHING") == "1":
+        pytest.fail(f"{program} is not installed")
+    pytest.skip(f"{program} is not installed")
