@@ -68,3 +68,11 @@ def test_no_walk_is_longer(wires: dict[str, list[str]]) -> None:
 
     longest = max((walk(node_id, frozenset()) for node_id in wires), default=0)
     assert longest_chain(_prompt(wires)) >= longest
+
+
+def test_wrapped_links_are_links() -> None:
+    """A chain whose links are wrapped in `{"__value__": …}` is as long: ComfyUI takes the wrapper off and follows it."""
+    prompt = {"0": {"inputs": {}}}
+    for number in range(1, 50):
+        prompt[str(number)] = {"inputs": {"source": {"__value__": [str(number - 1), 0]}}}
+    assert longest_chain(prompt) == 50
