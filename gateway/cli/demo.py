@@ -17,6 +17,7 @@ from gateway.app import Gateway, first_start
 from gateway.cli.place import note
 from gateway.cli.serve import address, server
 from gateway.config import Settings, load
+from gateway.demo.example import text_to_image
 from gateway.demo.server import Simulator
 from gateway.edge.access_log import AccessLog
 from gateway.identity.passwords import Passwords
@@ -27,29 +28,6 @@ from gateway.store.transactions import url_of
 
 USERS = ("alice", "bob")
 PASSWORD_BYTES = 9
-PICTURE = {
-    "3": {
-        "class_type": "KSampler",
-        "inputs": {
-            "seed": 7,
-            "steps": 8,
-            "cfg": 7,
-            "sampler_name": "euler",
-            "scheduler": "normal",
-            "denoise": 1,
-            "model": ["4", 0],
-            "positive": ["6", 0],
-            "negative": ["7", 0],
-            "latent_image": ["5", 0],
-        },
-    },
-    "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "v1-5-pruned-emaonly.safetensors"}},
-    "5": {"class_type": "EmptyLatentImage", "inputs": {"width": 256, "height": 256, "batch_size": 1}},
-    "6": {"class_type": "CLIPTextEncode", "inputs": {"text": "a door in a wall", "clip": ["4", 1]}},
-    "7": {"class_type": "CLIPTextEncode", "inputs": {"text": "", "clip": ["4", 1]}},
-    "8": {"class_type": "VAEDecode", "inputs": {"samples": ["3", 0], "vae": ["4", 2]}},
-    "9": {"class_type": "SaveImage", "inputs": {"filename_prefix": "hello", "images": ["8", 0]}},
-}
 
 
 def demo(port: Annotated[int, typer.Option(help="The port to listen on.")] = 8190) -> None:
@@ -123,6 +101,6 @@ def curl_line(base: str, token: str) -> str:
     header = f"-H 'X-API-Key: {token}'"
     wait = "--retry 30 --retry-delay 1 --retry-all-errors"
     return (
-        f"curl -sSf {header} -d {shlex.quote(json.dumps({'prompt': PICTURE}))} {base}/prompt -o /dev/null --next "
+        f"curl -sSf {header} -d {shlex.quote(json.dumps({'prompt': text_to_image(seed=7, size=256, prefix='hello')}))} {base}/prompt -o /dev/null --next "
         f"-sf {wait} {header} '{base}/view?filename=hello_00001_.png' -o picture.png"
     )

@@ -10,8 +10,9 @@ import pytest
 import requests
 import websocket
 
+from gateway.demo.example import text_to_image
 from tests.e2e.conftest import PATIENCE, REAL, Door
-from tests.e2e.graphs import picture, slow, text_to_image
+from tests.e2e.graphs import picture, slow
 
 SERVER = ""
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -135,7 +136,7 @@ def test_batch_loop(server: str) -> None:
     """Change a seed, submit, wait, collect: a loop over text-to-image graphs of nodes 3 to 9."""
     pictures = set()
     for seed in range(3):
-        workflow = text_to_image()
+        workflow = text_to_image(seed=0)
         workflow["3"]["inputs"]["seed"] = seed
         history = wait_for_result(server, queue_prompt(server, workflow))
         pictures.update(collect_images(server, history))
