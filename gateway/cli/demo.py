@@ -99,8 +99,9 @@ async def _person(settings: Settings, name: str) -> Person:
 def curl_line(base: str, token: str) -> str:
     """One line that submits a picture, waits for it, and keeps it as picture.png."""
     header = f"-H 'X-API-Key: {token}'"
+    body = shlex.quote(json.dumps({"prompt": text_to_image(seed=7, size=256, prefix="hello")}))
     wait = "--retry 30 --retry-delay 1 --retry-all-errors"
     return (
-        f"curl -sSf {header} -d {shlex.quote(json.dumps({'prompt': text_to_image(seed=7, size=256, prefix='hello')}))} {base}/prompt -o /dev/null --next "
+        f"curl -sSf {header} -d {body} {base}/prompt -o /dev/null --next "
         f"-sf {wait} {header} '{base}/view?filename=hello_00001_.png' -o picture.png"
     )

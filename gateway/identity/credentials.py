@@ -65,15 +65,18 @@ Credential = Token | UserPassword | Jwt
 
 def find(*, path_token: str | None, headers: Headers, query: bytes, cookie_name: str) -> tuple[Credential, ...]:
     """All candidates, best first. No bytes make it fail: what cannot be read is no credential."""
-    kinds: tuple[Iterator[Credential], ...] = (
-        iter([Token(path_token, "path")] if path_token else []),
-        _api_keys(headers),
-        _bearers(headers),
-        _basics(headers),
-        _query_tokens(query),
-        _cookies(headers, cookie_name),
-    )
-    return tuple(candidate for kind in kinds for candidate in islice(kind, MOST_OF_A_KIND))
+    found: list[Credential] = [Token(path_token, "path")] if path_token else []
+    names = {name for name, _ in headers}
+    if b"x-api-key" in names:
+        found += islice(_api_keys(headers), MOST_OF_A_KIND)
+    if b"authorization" in names:
+        found += islice(_bearers(headers), MOST_OF_A_KIND)
+        found += islice(_basics(headers), MOST_OF_A_KIND)
+    if query:
+        found += islice(_query_tokens(query), MOST_OF_A_KIND)
+    if b"cookie" in names:
+        found += islice(_cookies(headers, cookie_name), MOST_OF_A_KIND)
+    return tuple(found)
 
 
 def without_token(query: bytes) -> bytes:

@@ -9,6 +9,7 @@ one of ours is treated as ours.
 import re
 from collections.abc import Iterable
 from enum import Enum, auto
+from functools import lru_cache
 
 from gateway.comfy.table import Row
 from gateway.errors import UpstreamFault
@@ -181,18 +182,27 @@ def _clean(upstream: Headers, status: int) -> list[Header]:
     kept: list[Header] = []
     unwanted: frozenset[bytes] = frozenset()
     for name, value in upstream:
+        passed = _passed(name)
+        if passed is not None:
+            kept.append((passed, value))
+            continue
         normal = name.translate(NORMAL)
-        if normal in ANSWER_DROPPED:
-            if normal == b"connection":
-                unwanted |= _names((value,)) - {b"content-length"}
-            elif normal == b"transfer-encoding" and value.lower() != b"chunked":
-                raise _malformed(f"Transfer-Encoding {value!r:.80}")
-        elif not normal.startswith(ANSWER_DROPPED_PREFIXES):
-            kept.append((name.lower(), value))
+        if normal == b"connection" and value != b"keep-alive":
+            unwanted |= _names((value,)) - {b"content-length"}
+        elif normal == b"transfer-encoding" and value.lower() != b"chunked":
+            raise _malformed(f"Transfer-Encoding {value!r:.80}")
     if status in (204, 304):
         # Such an answer has no body whatever it says, and our own server would wait for the bytes.
         unwanted |= {b"content-length"}
     return [header for header in kept if header[0].translate(NORMAL) not in unwanted] if unwanted else kept
+
+
+@lru_cache(maxsize=1024)
+def _passed(name: bytes) -> bytes | None:
+    """The name as it is passed on, None for one that is not."""
+    normal = name.translate(NORMAL)
+    dropped = normal in ANSWER_DROPPED or normal.startswith(ANSWER_DROPPED_PREFIXES)
+    return None if dropped else name.lower()
 
 
 def _judge(upstream: Headers, status: int) -> None:

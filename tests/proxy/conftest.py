@@ -182,7 +182,7 @@ async def gateway(comfyui: ComfyUI) -> AsyncIterator[Callable[..., Awaitable[Gat
         }
         edge = Edge(Proxy(**{**defaults, **parts}))
         config = uvicorn.Config(
-            edge, http="httptools", ws="websockets-sansio", lifespan="off", log_level="critical", access_log=False
+            edge, http="httptools", ws="websockets-sansio", lifespan="off", log_config=None, access_log=False
         )
         config.load()
         state = ServerState()
