@@ -5,18 +5,19 @@ import shutil
 
 import pytest
 
+_SKIPS_NOTHING = os.environ.get("TESTS_SKIP_NOTHING") == "1"
 _EVERYWHERE = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"))
 
 
 def needs(program: str) -> str:
     """The path of an installed program; without it the test is skipped and says so.
 
-    With GATEWAY_TESTS_SKIP_NOTHING=1 it fails instead: continuous integration installs everything and must not pass
+    With TESTS_SKIP_NOTHING=1 it fails instead: continuous integration installs everything and must not pass
     because something is missing. An ordinary user's PATH often lacks the folders where Debian puts servers.
     """
     path = shutil.which(program, path=_EVERYWHERE)
     if path is not None:
         return path
-    if os.environ.get("GATEWAY_TESTS_SKIP_NOTHING") == "1":
+    if _SKIPS_NOTHING:
         pytest.fail(f"{program} is not installed")
     pytest.skip(f"{program} is not installed")

@@ -21,7 +21,7 @@ from gateway.log import get_logger
 
 Authenticate = Callable[[Scope], Awaitable[object]]
 
-_OURS: Final = b"/gateway"
+_OURS: Final = "/gateway"
 
 log = get_logger(__name__)
 
@@ -103,9 +103,11 @@ def _take_path_token(scope: Scope, exchange: Exchange) -> bool:
         return True
     if rest == b"":
         return False
-    if rest[len(_OURS) :][:1] in (b"", b"/") and rest.startswith(_OURS):
+    path = unquote(rest.decode("latin-1"))
+    # On what it means, not on how it is spelled: whoever comes after us decides on the decoded path, too.
+    if path == _OURS or path.startswith(f"{_OURS}/"):
         raise NotFound("Behind a path token there are only the addresses of ComfyUI.")
     scope["gateway"].update(path_token=token, carried=True)
-    scope.update(raw_path=rest, path=unquote(rest.decode("latin-1")))
+    scope.update(raw_path=rest, path=path)
     exchange.added.append((b"referrer-policy", b"no-referrer"))
     return True

@@ -42,6 +42,8 @@ class PasswordCheck:
         self._key: Final = random(32)
         self._free: Final = asyncio.Semaphore(_AT_ONCE)
         self._good: Final[dict[bytes, tuple[User, float]]] = {}
+        self._under_way: Final[dict[tuple[bytes, str], asyncio.Task[User | None]]] = {}
+        self._forgotten = 0
 
     async def user(self, name: str, password: str, *, ip: str) -> User | None:
         """The user of that name, if the password is right; None if not. A failure from `ip` counts.
@@ -52,7 +54,24 @@ class PasswordCheck:
         user, until = self._good.get(digest, (None, 0.0))
         if user is not None and self._clock() < until:
             return user
+        key = (digest, ip)
+        task = self._under_way.get(key)
+        if task is None:
+            # One look for all that send the same at the same time: a client with ten connections would else queue
+            # behind itself while a stranger's failures slow its name down, and be refused from the fifth on.
+            task = self._under_way[key] = asyncio.create_task(self._turn(digest, name, password, ip))
+            task.add_done_callback(lambda done: self._done(key, done))
+        return await asyncio.shield(task)
+
+    def forget(self) -> None:
+        """Something about users changed. What is being looked at just now may have been read before the change."""
+        self._forgotten += 1
+        self._good.clear()
+        self._under_way.clear()
+
+    async def _turn(self, digest: bytes, name: str, password: str, ip: str) -> User | None:
         async with self._slowdown.turn(ip, name):
+            before = self._forgotten
             user = await self._look(name, password)
         if user is None:
             self._slowdown.failed(ip, name)
@@ -60,12 +79,16 @@ class PasswordCheck:
         self._slowdown.succeeded(ip, name)
         if len(self._good) >= _MOST_REMEMBERED:
             self._good.clear()
-        self._good[digest] = (user, self._clock() + _REMEMBERED_SECONDS)
+        if before == self._forgotten:
+            self._good[digest] = (user, self._clock() + _REMEMBERED_SECONDS)
         return user
 
-    def forget(self) -> None:
-        """Something about users changed."""
-        self._good.clear()
+    def _done(self, key: tuple[bytes, str], task: asyncio.Task[User | None]) -> None:
+        """Whoever waited may have left; then nobody asks for the error."""
+        if self._under_way.get(key) is task:
+            del self._under_way[key]
+        if not task.cancelled():
+            task.exception()
 
     async def _look(self, name: str, password: str) -> User | None:
         user = await self._store.users.by_name(name)

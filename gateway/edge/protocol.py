@@ -15,7 +15,8 @@ import asyncio
 from typing import Final, cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.edge import head as heads
 from gateway.edge.answer import mint_request_id, raw_answer_to
@@ -59,6 +60,7 @@ class GuardedProtocol(HttpToolsProtocol):
     _body_bytes = 0
     _header_count = 0
     _header_bytes = 0
+    _running: RequestResponseCycle | None = None
     _deadlines: Deadlines
     _stall: Stall
 
@@ -74,6 +76,14 @@ class GuardedProtocol(HttpToolsProtocol):
         self._deadlines.stop()
         self._stall.over()
         super().connection_lost(exc)
+        # uvicorn tells only the newest request that the client has left, which may be one that waits behind this one.
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def shutdown(self) -> None:
         self._keep_alive = False

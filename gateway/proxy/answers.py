@@ -27,7 +27,11 @@ from gateway.proxy.answer import Answered, Answers, Asked, json_answer
 
 SMALL_BODY: Final = 1024 * 1024
 MOST_JOBS_NAMED: Final = 1000
+LARGEST: Final = 2**63 - 1
+"""The largest number that the database can be asked about; no user has so many jobs."""
 CACHED_HISTORIES: Final = 64
+LARGEST_CACHED: Final = 1024 * 1024
+"""Bytes of a history that is kept: 200 jobs with prompts of 8 MiB are more than the whole machine has."""
 EMPTY: Final = Answered(200, b"", ())
 """ComfyUI's answer to what it only takes note of."""
 
@@ -107,6 +111,8 @@ class OwnAnswers:
         except orjson.JSONDecodeError:
             wish = {}
         named = wish.get("prompt_id") if isinstance(wish, dict) else None
+        if isinstance(named, list | dict):
+            raise InvalidRequest("`prompt_id` must be a text.")
         await self._works.canceller.interrupt(asked.principal.user_id, str(named) if named else None)
         return EMPTY
 
@@ -128,7 +134,8 @@ class OwnAnswers:
                 user_id, limit=limit, offset=offset if offset is None or offset >= 0 else None
             )
             body = json_answer(shapes.history(chosen)).body
-            self._remember(stamp, body)
+            if len(body) <= LARGEST_CACHED:
+                self._remember(stamp, body)
         return Answered(200, body, ((b"content-type", b"application/json; charset=utf-8"), *headers))
 
     def _remember(self, stamp: str, body: bytes) -> None:
@@ -181,7 +188,7 @@ class OwnAnswers:
         ids = (await _object(asked)).get("job_ids")
         if not isinstance(ids, list) or len(ids) > MOST_JOBS_NAMED:
             return json_answer({"error": "job_ids must be a list"}, status=400)
-        bad = [job_id if isinstance(job_id, str) else repr(job_id) for job_id in ids if not _is_job_id(job_id)]
+        bad = [job_id if isinstance(job_id, str) else _shown(job_id) for job_id in ids if not _is_job_id(job_id)]
         if bad:
             return json_answer({"error": "job_ids contains invalid id(s)", "invalid_ids": bad}, status=400)
         done = [await self._works.canceller.cancel(asked.principal.user_id, job_id) for job_id in dict.fromkeys(ids)]
@@ -208,6 +215,11 @@ def _is_job_id(value: Any) -> bool:
         return False
 
 
+def _shown(value: Any) -> str:
+    """As ComfyUI shows what is no id; but not a thousand lists in lists, which Python cannot write."""
+    return type(value).__name__ if isinstance(value, list | dict) else repr(value)
+
+
 async def _object(asked: Asked) -> dict[str, Any]:
     try:
         value = orjson.loads(await asked.body(SMALL_BODY))
@@ -223,6 +235,8 @@ def _ids(value: Any) -> list[str]:
         return []
     if not isinstance(value, list) or len(value) > MOST_JOBS_NAMED:
         raise InvalidRequest(f"`delete` must be a list of at most {MOST_JOBS_NAMED} ids.")
+    if not all(isinstance(item, str | int | float | None) for item in value):
+        raise InvalidRequest("`delete` must be a list of ids.")
     return [str(item) for item in value]
 
 
@@ -230,6 +244,6 @@ def _whole_number(values: Mapping[str, str], name: str, default: Any) -> Any:
     if name not in values:
         return default
     try:
-        return int(values[name][:20])
+        return max(-LARGEST, min(LARGEST, int(values[name][:20])))
     except ValueError as error:
         raise InvalidRequest(f"`{name}` must be a whole number.") from error

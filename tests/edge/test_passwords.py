@@ -118,3 +118,46 @@ async def test_an_old_hash_is_renewed(town: Town, check: PasswordCheck, counting
     stored = await town.store.users.get(user.id)
     assert stored and stored.password_hash and stored.password_hash != old
     assert not counting.needs_rehash(stored.password_hash)
+
+
+class Gated(Counting):
+    """Looks at a password only when it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may = threading.Event()
+
+    def verify(self, password: str, stored: str) -> bool:
+        assert self.may.wait(10)
+        return super().verify(password, stored)
+
+
+async def test_T12_a_look_that_was_under_way_at_a_change_is_not_remembered(town: Town) -> None:
+    """Password changed: the next request is 401, also when the old one was just being looked at."""
+    gated = Gated()
+    check = PasswordCheck(town.store, passwords=gated, slowdown=town.slowdown, clock=town.clock, random=town.random)
+    user = await town.user("alice", password="correct horse")
+    early = asyncio.create_task(check.user("alice", "correct horse", ip="1.1.1.1"))
+    async with asyncio.timeout(10):
+        while check._free._value == 2:
+            await asyncio.sleep(0.01)
+    await town.store.users.set(user.id, password_hash=gated.hash("another"))
+    check.forget()
+    gated.may.set()
+    await early
+    assert await check.user("alice", "correct horse", ip="1.1.1.1") is None
+
+
+async def test_the_same_at_the_same_time_is_looked_at_once(town: Town) -> None:
+    """A stranger cannot keep the owner out: ten connections with the right password wait one turn, not ten."""
+    gated = Gated()
+    check = PasswordCheck(town.store, passwords=gated, slowdown=town.slowdown, clock=town.clock, random=town.random)
+    user = await town.user("alice", password="correct horse")
+    for number in range(12):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(town.slowdown, "_wait", lambda _who: 0.0)
+            town.slowdown.failed(f"9.9.9.{number}", "alice")
+    gated.may.set()
+    tries = [check.user("alice", "correct horse", ip="1.1.1.1") for _ in range(10)]
+    assert await asyncio.gather(*tries) == [user] * 10
+    assert gated.real == 1

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from gateway.proxy import answers
+from gateway.proxy.answers import OwnAnswers
 from tests.e2e.graphs import picture, slow
 from tests.house import House, house, until
 
@@ -175,6 +177,43 @@ async def test_E15_a_history_query_that_makes_no_sense_is_400(one: House, query:
     assert (await one.ask("GET", f"/history?{query}", by="alice")).status == 400
     assert (await one.ask("GET", "/history?max_items=-1", by="alice")).json() == {}
     assert (await one.ask("GET", "/history?offset=1000000000&max_items=99999999999", by="alice")).json() == {}
+
+
+@pytest.mark.parametrize("query", ["offset=9223372036854775808", "offset=99999999999999999999"])
+async def test_E15_a_history_query_beyond_all_jobs_is_an_empty_page(one: House, query: str) -> None:
+    """`offset=1e9` and more is bounded: no number makes the database fail."""
+    answer = await one.ask("GET", f"/history?{query}", by="alice")
+    assert (answer.status, answer.json()) == (200, {})
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/queue", '{"delete": [%s]}'),
+        ("/history", '{"delete": [%s]}'),
+        ("/interrupt", '{"prompt_id": %s}'),
+        ("/api/jobs/cancel", '{"job_ids": [%s]}'),
+    ],
+)
+async def test_an_id_that_is_a_thousand_lists_is_400(one: House, path: str, body: str) -> None:
+    """Wrong types are a 400: Python cannot even write down so deep a list."""
+    answer = await one.ask("POST", path, by="alice", data=body % ("[" * 1000 + "]" * 1000))
+    assert answer.status == 400, answer.body
+
+
+async def test_E15_a_large_history_is_not_kept_in_memory(one: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounded: each way to ask for a history of many megabytes would else be kept, up to 64 times."""
+    monkeypatch.setattr(answers, "LARGEST_CACHED", 100)
+    kept: list[str] = []
+    monkeypatch.setattr(OwnAnswers, "_remember", lambda _self, stamp, _body: kept.append(stamp))
+    assert (await one.ask("GET", "/history", by="alice")).json() == {}
+    assert len(kept) == 1
+    done = await one.submit(picture(), by="alice")
+    await until(lambda: done in one.simulator.history)
+    async with asyncio.timeout(10):
+        while not (await one.ask("GET", "/history", by="alice")).json():
+            kept.clear()
+    assert kept == []
 
 
 async def test_a_clients_own_prompt_id_is_kept_and_never_taken_twice(one: House) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,7 +25,9 @@ from tests.rows.odd import Odd
 PEOPLE = {"alice": "member", "bob": "member", "root": "admin"}
 
 
-async def settle(data_dir: Path, people: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+async def settle(
+    data_dir: Path, people: dict[str, str], *, scopes: frozenset[str] | None = None
+) -> tuple[dict[str, str], dict[str, str]]:
     """Users by name and role, as another process makes them: their tokens and their passwords."""
     tokens, passwords = {}, {}
     async with await Store.open(f"sqlite:///{data_dir}/gateway.db") as store:
@@ -32,7 +35,7 @@ async def settle(data_dir: Path, people: dict[str, str]) -> tuple[dict[str, str]
             passwords[name] = f"{name}'s own password"
             now, minted, hashed = time.time(), mint(secrets.token_bytes), Passwords().hash(passwords[name])
             user = await store.users.add(name, role=role, now=now, random=secrets.token_bytes, password_hash=hashed)
-            row = TokenRow(minted.id, user.id, "rows", minted.digest, None, now, None)
+            row = TokenRow(minted.id, user.id, "rows", minted.digest, scopes, now, None)
             await store.tokens.add(row)
             tokens[name] = minted.secret_text
     return tokens, passwords
@@ -41,18 +44,24 @@ async def settle(data_dir: Path, people: dict[str, str]) -> tuple[dict[str, str]
 @pytest.fixture(scope="session")
 def building(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Building]:
     """The gateway, its ComfyUI, and three users."""
+    with ExitStack() as started:
+        yield build(tmp_path_factory, started)
+
+
+def build(tmp_path_factory: pytest.TempPathFactory, started: ExitStack) -> Building:
+    """Everything started, and its end put on the stack, part by part."""
     comfy = start_comfy("0.28.1", tmp_path_factory.mktemp("comfyui"))
+    started.callback(stop, comfy.process)
     odd = Odd(upstream=urlsplit(comfy.url).port or 0)
+    started.callback(odd.stop)
     odd.start()
     data_dir = tmp_path_factory.mktemp("gateway")
     (data_dir / "gateway.toml").write_text(f'trusted_proxies = ["{PROXY_ADDRESS}"]\n')
     door = start_gateway(Comfy(odd.url), data_dir, "--config", str(data_dir / "gateway.toml"))
+    started.callback(stop, door.process)
     tokens, passwords = asyncio.run(settle(data_dir, PEOPLE))
     port = urlsplit(door.url).port or 0
-    yield Building(port, data_dir, door.log, comfy.url, odd, tokens, passwords)
-    stop(door.process)
-    odd.stop()
-    stop(comfy.process)
+    return Building(port, data_dir, door.log, comfy.url, odd, tokens, passwords)
 
 
 @pytest.fixture(scope="session", params=["direct", "nginx"])

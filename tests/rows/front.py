@@ -4,8 +4,8 @@ import json
 import select
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -197,6 +197,18 @@ class Front:
         with self.wire(source=source) as wire:
             wire.send(raw)
             return wire.reply(head=head)
+
+    def converse(self, requests: Iterable[bytes]) -> list[Reply]:
+        """The answers to requests one after another, on one connection as long as it stays open."""
+        found: list[Reply] = []
+        with ExitStack() as wires:
+            wire = wires.enter_context(self.wire())
+            for raw in requests:
+                if found and found[-1].headers.get("connection") == "close":
+                    wire = wires.enter_context(self.wire())
+                wire.send(raw)
+                found.append(wire.reply(head=raw.startswith(b"HEAD ")))
+        return found
 
     def get(self, target: str | bytes, *lines: bytes, by: str | None = "alice", row: str = "") -> Reply:
         return self.ask(self.request(target, *lines, by=by, row=row))

@@ -32,8 +32,8 @@ http {{
   client_max_body_size 100m;
 
   # Only a websocket of HTTP/1.1 is an upgrade; h2c and everything else loses the wish.
-  map "$server_protocol $http_upgrade" $upgrade {{ default ""; "~*^HTTP/1\\.1 websocket$" websocket; }}
-  map $upgrade $connection {{ default upgrade; "" ""; }}
+  map "$server_protocol $http_upgrade" $upgrade_wish {{ default ""; "~*^HTTP/1\\.1 websocket$" websocket; }}
+  map $upgrade_wish $connection_wish {{ default upgrade; "" ""; }}
   upstream gateway {{ server 127.0.0.1:{upstream}; keepalive 16; }}
 
   server {{
@@ -44,8 +44,8 @@ http {{
       proxy_bind {address};
       proxy_http_version 1.1;
       proxy_set_header Host $http_host;
-      proxy_set_header Upgrade $upgrade;
-      proxy_set_header Connection $connection;
+      proxy_set_header Upgrade $upgrade_wish;
+      proxy_set_header Connection $connection_wish;
       proxy_set_header X-Forwarded-For $remote_addr;
       proxy_set_header X-Forwarded-Proto $scheme;
       proxy_set_header Forwarded "";

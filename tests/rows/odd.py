@@ -6,19 +6,22 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-_ASKED = re.compile(rb"^(?:GET|HEAD) \S*[?&]odd=([\w-]+)")
+PATIENCE = 15.0
+_ASKED = re.compile(rb"^[A-Z]+ \S*[?&]odd=([\w-]+)")
 
 
 @dataclass(slots=True)
 class Odd:
-    """A GET or HEAD with `odd=<name>` in its query gets the bytes `answers[name]`; all else goes through unchanged.
+    """A request with `odd=<name>` in its query gets the bytes `answers[name]`, as soon as its head has come; all else
+    goes through unchanged.
 
     `heads` are the requests that were answered so. The connection is closed behind the answer, unless its name is in
-    `kept`: then another such request may follow.
+    `kept`: then another such request may follow. An answer with a gate waits until that is set.
     """
 
     upstream: int
     answers: dict[str, bytes] = field(default_factory=dict)
+    gates: dict[str, threading.Event] = field(default_factory=dict)
     kept: set[str] = field(default_factory=set)
     heads: list[bytes] = field(default_factory=list)
     connections: int = 0
@@ -45,6 +48,9 @@ class Odd:
 
     def _serve(self, client: socket.socket) -> None:
         comfy = socket.create_connection(("127.0.0.1", self.upstream))
+        for connection in (client, comfy):
+            # Else the second part of an answer waits for the acknowledgement of the first.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         threading.Thread(target=_pump, args=(comfy, client), daemon=True).start()
         with client, comfy, suppress(OSError):
             # The gateway writes a head in one piece, so it is read in one.
@@ -59,6 +65,8 @@ class Odd:
     def _answered(self, client: socket.socket, name: str, head: bytes) -> bool:
         """Whether the connection goes on."""
         self.heads.append(head)
+        if name in self.gates:
+            self.gates[name].wait(PATIENCE)
         client.sendall(self.answers[name])
         return name in self.kept
 
