@@ -4,6 +4,7 @@ It does not know who submits and what events say; it is woken by a bell and look
 """
 
 import asyncio
+from contextlib import suppress
 from typing import Final
 
 from gateway.errors import NoServer, UpstreamFault
@@ -30,6 +31,13 @@ class Dispatcher:
 
     def __init__(self, desk: Desk, settler: Settler, canceller: Canceller) -> None:
         self._desk, self._settler, self._canceller = desk, settler, canceller
+        self._one = asyncio.Lock()
+
+    async def drain(self) -> None:
+        """Let the hand-over under way come to its end, at shutdown; the server must not be up any more."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(10), self._one:
+                pass
 
     async def run(self) -> None:
         """Work until cancelled. A fault with one job, or a database that is away for a moment, must not stop the
@@ -53,8 +61,11 @@ class Dispatcher:
             virtual = await self._desk.ledger.virtual_times()
             chosen = fairness.next_job(self._desk.board.waiting(), virtual)
             live = self._desk.board.get(chosen.prompt_id) if chosen else None
-            if live is None or not await self._hand_over(live):
+            if live is None:
                 return
+            async with self._one:
+                if not await self._hand_over(live):
+                    return
 
     def _may_hand_over(self) -> bool:
         return self._desk.link.up.is_set() and len(self._desk.board.placed()) < PLACES

@@ -19,7 +19,7 @@ PLACES: Final = 2
 @dataclass(slots=True)
 class Live:
     """One unfinished job. Times ending in `_at` are seconds of the event loop's clock, those in `_ms` milliseconds
-    since the epoch.
+    since the epoch: `started_ms` by ComfyUI's clock, the others by ours.
 
     `busy` is held by the one task that moves the job just now: a submit, a hand-over, a cancellation or a look at the
     server. Nobody else acts on a busy job; who wants it to end leaves a wish (`cancel_requested`, and `stop_requested`
@@ -42,6 +42,7 @@ class Live:
     node: str | None = None
     executed: list[str] = field(default_factory=list)
     started_ms: int | None = None
+    seen_start_ms: int | None = None
     last_event_ms: int | None = None
     posted_at: float | None = None
     answered_at: float | None = None
@@ -50,7 +51,8 @@ class Live:
 
     def wait(self) -> None:
         """The job waits (again): nothing of an earlier hand-over counts any more."""
-        self.state, self.placed, self.node, self.started_ms, self.last_event_ms = "waiting", False, None, None, None
+        self.state, self.placed, self.node = "waiting", False, None
+        self.started_ms = self.seen_start_ms = self.last_event_ms = None
         self.posted_at = self.answered_at = self.absent_since = None
         self.executed.clear()
 

@@ -8,6 +8,7 @@ import orjson
 
 from gateway.errors import UpstreamFault
 from gateway.jobs.desk import Desk
+from gateway.upstream.reply import UnreadableAnswer
 
 ANSWER_SECONDS: Final = 60.0
 PARKING: Final = 1e12
@@ -40,7 +41,7 @@ async def queue(desk: Desk) -> Sighting:
         running = frozenset(str(item[1]) for item in answer["queue_running"])
         waiting = {str(item[1]): item[0] for item in answer["queue_pending"]}
     except (KeyError, TypeError, IndexError) as error:
-        raise UpstreamFault("ComfyUI's queue cannot be read.", reason=f"GET /queue: {error!r}") from error
+        raise UnreadableAnswer("ComfyUI's queue cannot be read.", reason=f"GET /queue: {error!r}") from error
     parked = (
         prompt_id for prompt_id, number in waiting.items() if isinstance(number, int | float) and number > PARKING
     )
@@ -48,10 +49,13 @@ async def queue(desk: Desk) -> Sighting:
 
 
 async def entry(desk: Desk, prompt_id: str, *, patience: float = ANSWER_SECONDS) -> dict[str, Any] | None:
-    """ComfyUI's history entry of an ended job, or None."""
+    """ComfyUI's history entry of an ended job, or None. Raises UpstreamFault; only `{}` says that there is none."""
     answer = await desk.server.get_json(f"/history/{prompt_id}", timeout=patience)
-    found = answer.get(prompt_id) if isinstance(answer, dict) else None
-    return found if isinstance(found, dict) else None
+    found = answer.get(prompt_id, {}) if isinstance(answer, dict) else None
+    if not isinstance(found, dict):
+        raise UnreadableAnswer("ComfyUI's history cannot be read.", reason=f"GET /history/{prompt_id}: {answer!r:.80}")
+    parts = {key: found.get(key) for key in ("outputs", "status", "meta")}
+    return {**found, **{key: part if isinstance(part, dict) else {} for key, part in parts.items()}} if found else None
 
 
 async def whereabouts(desk: Desk, prompt_id: str) -> Place:

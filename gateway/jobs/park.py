@@ -34,7 +34,7 @@ async def handed(desk: Desk, live: Live) -> None:
     """ComfyUI has it, unless its events were faster than its answer and it runs or has ended already."""
     columns = {"server": desk.server.url, "handed_at": desk.milliseconds()}
     if await desk.ledger.move(live.prompt_id, "handed", expect=(*COMING, "handing"), **columns):
-        live.placed = True
+        live.placed, live.attempts = True, max(live.attempts, 1)
         live.state = "running" if live.state == "running" else "handed"
 
 
@@ -44,7 +44,8 @@ async def started(desk: Desk, live: Live, started_ms: int) -> None:
     if await desk.ledger.start(
         live.prompt_id, expect=(*UNSTARTED, "waiting"), started_at=started_ms, server=desk.server.url
     ):
-        live.state, live.placed, live.started_ms, live.absent_since = "running", True, started_ms, None
+        live.state, live.placed, live.absent_since = "running", True, None
+        live.started_ms, live.seen_start_ms = started_ms, desk.milliseconds()
         live.attempts = max(live.attempts, 1)
         desk.changed(live)
 

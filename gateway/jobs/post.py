@@ -87,7 +87,7 @@ def _read(status: int, body: bytes) -> Posted | Refused:
     except orjson.JSONDecodeError:
         answer = None
     if status == 200 and isinstance(answer, dict):
-        return Posted(answer.get("node_errors") or {})
+        return Posted(_node_errors(answer.get("node_errors")))
     if status == 400 and isinstance(answer, dict):
         return Refused(without_host_paths(answer))
     raise UpstreamFault(
@@ -96,3 +96,13 @@ def _read(status: int, body: bytes) -> Posted | Refused:
         reason=f"POST /prompt answered {status}",
         sent=not 400 <= status <= 500,
     )
+
+
+def _node_errors(said: Any) -> dict[str, Any]:
+    """What has ComfyUI's shape: the job was taken, and must not be lost over a strange word about it."""
+    named = said.items() if isinstance(said, dict) else ()
+    return {
+        node_id: error
+        for node_id, error in named
+        if isinstance(error, dict) and isinstance(error.get("dependent_outputs", []), list)
+    }

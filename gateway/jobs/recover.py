@@ -19,6 +19,7 @@ from gateway.jobs.look import Sighting
 from gateway.jobs.park import COMING, handed, outputs_of, park, started
 from gateway.jobs.settle import Settler
 from gateway.log import get_logger
+from gateway.upstream.reply import AnswerTooLarge, UnreadableAnswer
 
 TICK_SECONDS: Final = 1.0
 DEAF_SECONDS: Final = 10.0
@@ -45,13 +46,15 @@ class Recovery:
     def __init__(self, desk: Desk, settler: Settler, canceller: Canceller, catalogue: Catalogue) -> None:
         self._desk, self._settler, self._canceller, self._catalogue = desk, settler, canceller, catalogue
         self._looked_at = 0.0
+        self._reopened_for: Live | None = None
 
     async def load(self) -> None:
         """At start: the unfinished rows as they stood when the gateway stopped, wherever it stopped."""
         for job in await self._desk.ledger.unfinished():
             live = live_of(job)
             self._desk.board.add(live)
-            await self._canceller.resume(live)
+            if live.state == "waiting":
+                await self._canceller.resume(live)
 
     async def arrived(self) -> None:
         """The event socket is open (again): the server may be another process than before."""
@@ -96,10 +99,22 @@ class Recovery:
 
     async def _look_if_due(self, follower: Follower) -> None:
         silent, heard_at = self._is_silent(follower), follower.frame_at
-        due = _now() - self._looked_at >= LOOK_EVERY_SECONDS and (silent or self._unsure())
-        if due and await self.look() and silent and follower.frame_at == heard_at:
-            log.warning("events_missed")
-            await follower.reconnect()
+        if _now() - self._looked_at < LOOK_EVERY_SECONDS or not (silent or self._unsure()):
+            return
+        changed = await self.look()
+        if silent:
+            await asyncio.sleep(TICK_SECONDS)
+            if follower.frame_at == heard_at and (changed or self._runs_unheard()):
+                log.warning("events_missed")
+                await follower.reconnect()
+
+    def _runs_unheard(self) -> bool:
+        """A job runs and says nothing, and the server answers: that is a slow node, or we are deaf. A new socket is
+        heard for sure, so one is opened once for each job."""
+        running = self._desk.board.running()
+        first = running is not None and running is not self._reopened_for
+        self._reopened_for = running
+        return first
 
     def _is_silent(self, follower: Follower) -> bool:
         return _now() - follower.frame_at >= DEAF_SECONDS and bool(self._upstream())
@@ -137,27 +152,33 @@ class Recovery:
 
     async def look(self) -> bool:
         """Compare with the server once; whether anything was other than we thought. Raises UpstreamFault when it does
-        not answer.
+        not answer. An answer about one job that cannot be read is that job's misfortune, not the others'.
 
         Who is compared is fixed before the server is asked: a job handed over in between would look absent.
         """
-        there = self._upstream()
+        there = [(live, live.state) for live in self._upstream()]
         asked_at = self._looked_at = _now()
         if not there:
             return False
         sighting = await look.queue(self._desk)
-        changes = [await self._compare(live, sighting) for live in there if not _posted_since(live, asked_at)]
+        changes = [await self._compare(live, state, sighting, asked_at) for live, state in there]
         self._desk.bell.set()
         return any(changes)
 
-    async def _compare(self, live: Live, sighting: Sighting) -> bool:
-        if live.state == "waiting" or not self._is_free(live):
+    async def _compare(self, live: Live, state: str, sighting: Sighting, asked_at: float) -> bool:
+        if live.state != state or not self._is_free(live) or _posted_since(live, asked_at):
             return False
         live.busy = True
         try:
             changed = await self._repair(live, sighting)
             await self._canceller.pursue(live)
             return changed
+        except AnswerTooLarge:
+            await self._settler.too_large(live)
+            return True
+        except UnreadableAnswer as fault:
+            log.warning("job_unread", prompt_id=live.prompt_id, reason=fault.reason or fault.message)
+            return False
         finally:
             live.busy = False
 
@@ -167,14 +188,17 @@ class Recovery:
             return await self._found_running(live)
         if place == "pending":
             return await self._found_pending(live, parked=live.prompt_id in sighting.parked)
+        believed = live.state
         entry = await look.entry(self._desk, live.prompt_id)
-        if entry is None:
-            return await self._found_nowhere(live)
-        await asyncio.sleep(FRAMES_SECONDS)
+        if entry is not None:
+            await asyncio.sleep(FRAMES_SECONDS)
         if self._settler.is_settling(live) or self._desk.board.get(live.prompt_id) is not live:
             return False
-        await self._settler.ended(live, entry)
-        return True
+        if entry is not None:
+            await self._settler.ended(live, entry)
+            return True
+        # What an event says of a job since the server was asked is newer than the answer.
+        return live.state == believed and await self._found_nowhere(live)
 
     async def _found_running(self, live: Live) -> bool:
         live.absent_since = None

@@ -18,6 +18,7 @@ from gateway.jobs.live import Live
 from gateway.jobs.park import UNSTARTED, queued, started
 from gateway.log import get_logger
 from gateway.store.ledger import FINISHED, UNFINISHED
+from gateway.upstream.reply import AnswerTooLarge
 
 HISTORY_SECONDS: Final = 10.0
 HISTORY_TRIES: Final = 6
@@ -28,6 +29,8 @@ MOST_RUNS: Final = 2
 SECRETS_LOST: Final = (
     "The gateway restarted while this job waited, and keys that are sent with a job are never stored. Submit it again."
 )
+
+TOO_LARGE: Final = "This job ended, but its results are larger than the gateway can read. Let it return less text."
 
 log = get_logger(__name__)
 
@@ -63,22 +66,29 @@ class Settler:
         """Write the end down. A job whose end could not be read or written stays as it is: without a place and not
         ended, so the next look finds it (`recover`)."""
         try:
-            entry = await self._final_entry(live.prompt_id)
-            if entry is not None:
-                await self.ended(live, entry, farewell=(frame,))
-            else:
-                await self._without_entry(live)
+            await self._read_and_end(live, frame)
         except GatewayError as fault:
             log.warning("end_not_written", prompt_id=live.prompt_id, reason=fault.reason or fault.message)
         except Exception:
             log.exception("settle_failed", prompt_id=live.prompt_id)
 
+    async def _read_and_end(self, live: Live, frame: TextFrame) -> None:
+        try:
+            entry = await self._final_entry(live.prompt_id)
+        except AnswerTooLarge:
+            await self.too_large(live)
+            return
+        if entry is not None:
+            await self.ended(live, entry, farewell=(frame,))
+        else:
+            await self._without_entry(live)
+
     async def _without_entry(self, live: Live) -> None:
-        """Forgotten by ComfyUI; or waiting there for its second run, and this was an old word about the first."""
+        """Forgotten by ComfyUI; or on its way to its second run, and this was an old word about the first."""
         place = await look.whereabouts(self._desk, live.prompt_id)
-        if place == "absent":
+        if live.state == "running" and place == "absent":
             await self.lost(live, "ComfyUI ended this job and forgot it before its results could be read.")
-        elif place != "ended":
+        elif live.state != "waiting" and place != "ended":
             live.placed = True
 
     async def _final_entry(self, prompt_id: str) -> dict[str, Any] | None:
@@ -87,6 +97,8 @@ class Settler:
         for _ in range(HISTORY_TRIES - 1):
             try:
                 return await look.entry(self._desk, prompt_id, patience=HISTORY_SECONDS)
+            except AnswerTooLarge:
+                raise
             except UpstreamFault as fault:
                 log.warning("history_unread", prompt_id=prompt_id, reason=fault.reason or fault.message)
                 await asyncio.sleep(PAUSE_SECONDS)
@@ -161,6 +173,11 @@ class Settler:
         """The server went away while the job ran: it is never run again by itself, and booked to its last event."""
         await self.fail(live, "server_lost", words)
 
+    async def too_large(self, live: Live) -> None:
+        """The job has ended, and how can never be read: asked for again at each look, it would cost that much each
+        time."""
+        await self.fail(live, "results_too_large", TOO_LARGE)
+
     async def fail(self, live: Live, kind: str, words: str) -> None:
         """End a job as failed, with an `execution_error` event that says why."""
         now = self._desk.milliseconds()
@@ -175,7 +192,8 @@ class Settler:
         messages: list[list[Any]] = [["execution_error", error]]
         if live.started_ms is not None:
             messages.insert(0, ["execution_start", {"prompt_id": live.prompt_id, "timestamp": live.started_ms}])
-        gpu_ms = max(0, (live.last_event_ms or 0) - live.started_ms) if live.started_ms else 0
+        begun = live.seen_start_ms or live.started_ms
+        gpu_ms = max(0, (live.last_event_ms or 0) - begun) if begun else 0
         status = {"status_str": "error", "completed": False, "messages": messages}
         if await self._finish(live, "failed", gpu_ms=gpu_ms, status=status, error=error):
             self._tell(live, (_made(events.execution_error(error)), _over(live.prompt_id)))

@@ -7,7 +7,7 @@ import asyncio
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from gateway.comfy.prompt import Submission
 from gateway.errors import NoServer, QueueFull, UpstreamFault
@@ -20,6 +20,8 @@ from gateway.jobs.park import accepted, leave, outputs_of, to_unknown
 from gateway.jobs.post import Refused, post
 from gateway.policy import fairness
 from gateway.store.ledger import Job, NewJob
+
+LINK_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,7 @@ class Submitter:
             await asyncio.wait(self._under_way, timeout=10)
 
     async def _submit(self, user_id: int, submission: Submission, cap: int) -> Accepted | Refused:
-        if not self._desk.link.up.is_set():
-            raise _no_server()
+        await self._server_is_up()
         job = await self._reserve(user_id, submission, cap)
         live = live_of(job)
         live.secrets, live.busy, live.placed = dict(submission.secrets), True, False
@@ -74,6 +75,14 @@ class Submitter:
         finally:
             live.busy = False
             self._desk.bell.set()
+
+    async def _server_is_up(self) -> None:
+        """A link that is opened anew is back in a moment, which a client should not notice."""
+        try:
+            async with asyncio.timeout(LINK_SECONDS):
+                await self._desk.link.up.wait()
+        except TimeoutError:
+            raise _no_server() from None
 
     async def _introduce(self, job: Job, live: Live, submission: Submission) -> Accepted | Refused:
         placed = self._desk.board.take_place(live)

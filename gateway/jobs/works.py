@@ -59,19 +59,19 @@ class Works:
         """Load the ledger and begin to work; ComfyUI may be down."""
         await self._recovery.load()
         self._tasks = [
-            asyncio.create_task(self.follower.run()),
             asyncio.create_task(self._dispatcher.run()),
+            asyncio.create_task(self.follower.run()),
             asyncio.create_task(self._recovery.watch(self.follower)),
             asyncio.create_task(self._forget()),
         ]
 
     async def stop(self) -> None:
         """Finish what is half done, and let the rest be: the next start reconciles it."""
-        await self.submitter.drain()
-        await self._settler.drain()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        dispatching, *others = self._tasks
+        await _cancelled(*others)
+        self.desk.link.up.clear()
+        await asyncio.gather(self.submitter.drain(), self._dispatcher.drain(), self._settler.drain())
+        await _cancelled(dispatching)
 
     @property
     def connected(self) -> bool:
@@ -85,3 +85,9 @@ class Works:
             except StoreUnavailable as fault:
                 log.warning("old_jobs_kept", reason=fault.reason)
             await asyncio.sleep(HOUR)
+
+
+async def _cancelled(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -8,6 +8,7 @@ credential is no longer good.
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final
 
 from starlette.types import Receive, Scope, Send
@@ -60,7 +61,8 @@ class Relay:
         finally:
             self._works.hub.detach(listener)
         if code is not None:
-            await send({"type": "websocket.close", "code": code})
+            with suppress(OSError):
+                await send({"type": "websocket.close", "code": code})
 
     def _welcome(self, listener: Listener) -> None:
         """ComfyUI's first frames: the queue's length with the socket's id and, after a reconnect, where the client's

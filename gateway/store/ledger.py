@@ -197,7 +197,7 @@ class Ledger:
         async with self.database.write() as connection:
             await connection.execute(update(jobs).where(mine).values(**said))
             moved = await _advance(connection, job.prompt_id, to, expect=("submitting", "unknown"), **columns)
-            charge = update(jobs).where(*at_server).values(charged_ms=charged_ms, attempts=_AT_LEAST_ONE)
+            charge = update(jobs).where(*at_server).values(charged_ms=charged_ms)
             if (await connection.execute(charge)).rowcount:
                 await _correct(connection, job.user_id, charged_ms / weight)
             return moved
@@ -221,9 +221,8 @@ class Ledger:
             return True
 
     async def start(self, prompt_id: str, *, expect: Collection[str], started_at: int, server: str) -> bool:
-        """The server executes the job; False when it is in none of the states in `expect`. One that started though it
-        was never handed over counts as handed over, too."""
-        values = {"started_at": started_at, "server": server, "attempts": _AT_LEAST_ONE}
+        """The server executes the job; False when it is in none of the states in `expect`."""
+        values = {"started_at": started_at, "server": server}
         async with self.database.write() as connection:
             return await _advance(connection, prompt_id, "running", expect=expect, **values)
 
@@ -382,6 +381,8 @@ async def _advance(
     connection: AsyncConnection, prompt_id: str, to: str, *, expect: Collection[str], **values: Any
 ) -> bool:
     """The one statement by which every job moves: only from a state that it may move from."""
+    if to in ("handed", "running"):
+        values.setdefault("attempts", _AT_LEAST_ONE)
     mine = (jobs.c.prompt_id == prompt_id, jobs.c.state.in_(tuple(expect)))
     return (await connection.execute(update(jobs).where(*mine).values(state=to, **values))).rowcount == 1
 

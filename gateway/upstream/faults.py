@@ -6,6 +6,8 @@ It does not know which request failed, nor what its caller will do about it.
 engine's exception that is not named here gets the verdict of its nearest named ancestor.
 """
 
+import errno
+import re
 from collections.abc import Mapping
 from enum import Enum, auto
 from types import MappingProxyType
@@ -16,6 +18,9 @@ from aiohttp import http_exceptions
 
 from gateway.errors import NobodyThere, NoServer, UpstreamFault, UpstreamTimeout
 from gateway.upstream.clean import PollutedConnection
+
+_ERRNO = re.compile(r"\[Errno (\d+)\]")
+_NOT_ASKED = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 class Verdict(Enum):
@@ -116,11 +121,23 @@ def translated(error: BaseException) -> UpstreamFault:
     match verdict(original):
         case Verdict.NEVER_SENT:
             cause = original.os_error if isinstance(original, aiohttp.ClientConnectorError) else original
-            return no_server(reason, refused=isinstance(cause, ConnectionRefusedError))
+            return no_server(reason, refused=is_refusal(cause))
         case Verdict.SILENT:
             return UpstreamTimeout("ComfyUI did not answer in time.", sent=True, reason=reason)
         case Verdict.BROKEN:
             return UpstreamFault("ComfyUI broke off the connection.", sent=True, reason=reason)
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether the host itself says that nobody listens, at every address that it has.
+
+    A name may stand for several addresses (`localhost` for ::1 and 127.0.0.1). asyncio reports their failures as one
+    OSError without a number, in whose text the numbers are; an address that this machine cannot use was not asked.
+    """
+    if isinstance(error, ConnectionRefusedError):
+        return True
+    numbers = {int(number) for number in _ERRNO.findall(str(error))} if isinstance(error, OSError) else set()
+    return errno.ECONNREFUSED in numbers and numbers <= {errno.ECONNREFUSED, *_NOT_ASKED}
 
 
 def no_server(reason: str, *, refused: bool = False) -> NoServer:

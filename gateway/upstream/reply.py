@@ -16,6 +16,14 @@ from gateway.errors import UpstreamFault
 JSON_BYTES = 64 * 1024 * 1024
 
 
+class UnreadableAnswer(UpstreamFault):
+    """The server is there and answered, but nothing can be made of what it said."""
+
+
+class AnswerTooLarge(UnreadableAnswer):
+    """It says more than the gateway holds in memory."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """A status and a body."""
@@ -25,14 +33,14 @@ class Reply:
 
 
 async def whole_reply(client: httpx.AsyncClient, request: httpx.Request) -> Reply:
-    """Send the request and read the answer to its end. Raises UpstreamFault for one over 64 MiB, and httpx's errors."""
+    """The whole answer to the request. Raises AnswerTooLarge for one over 64 MiB, and httpx's errors."""
     response = await client.send(request, stream=True)
     try:
         body = bytearray()
         async for piece in response.aiter_bytes():
             body += piece
             if len(body) > JSON_BYTES:
-                raise UpstreamFault("ComfyUI's answer is too large.", reason=f"{request.url}: over {JSON_BYTES} bytes")
+                raise AnswerTooLarge("ComfyUI's answer is too large.", reason=f"{request.url}: over {JSON_BYTES} bytes")
         return Reply(response.status_code, bytes(body))
     finally:
         await response.aclose()
@@ -41,14 +49,14 @@ async def whole_reply(client: httpx.AsyncClient, request: httpx.Request) -> Repl
 def parsed(body: bytes, *, asked: str) -> Any:
     """JSON, strict first. ComfyUI writes NaN and Infinity where a node returned them; they become null.
 
-    Raises UpstreamFault, with `asked` in its reason.
+    Half a surrogate becomes `?`: core nodes (JsonExtractString into PreviewAny) put it into a history that must be
+    read all the same. Raises UnreadableAnswer, with `asked` in its reason.
     """
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as strict:
         try:
-            value = json.loads(body, parse_constant=lambda _: None)
-            orjson.dumps(value)  # refuses lone surrogates, which no answer of ours could carry
-        except (ValueError, TypeError, RecursionError) as error:
-            raise UpstreamFault("ComfyUI's answer is not JSON.", reason=f"{asked}: {error}") from strict
-        return value
+            loose = json.loads(body, parse_constant=lambda _: None)
+            return orjson.loads(json.dumps(loose, ensure_ascii=False).encode("utf-8", "replace"))
+        except (ValueError, RecursionError) as error:
+            raise UnreadableAnswer("ComfyUI's answer is not JSON.", reason=f"{asked}: {error}") from strict

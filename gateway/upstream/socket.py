@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 from yarl import URL
 
 from gateway.errors import UpstreamFault
-from gateway.upstream.faults import no_server
+from gateway.upstream.faults import is_refusal, no_server
 
 # SaveImageWebsocket sends a whole picture as one frame; at websockets' own limit of 1 MiB, 3 MB end the socket.
 FRAME_BYTES = 64 * 1024 * 1024
@@ -53,8 +53,7 @@ class EventSocket:
                 user_agent_header=None,
             )
         except (OSError, ValueError, WebSocketException) as error:
-            refused = isinstance(error, ConnectionRefusedError)
-            raise no_server(f"{type(error).__name__}: {error}", refused=refused) from error
+            raise no_server(f"{type(error).__name__}: {error}", refused=is_refusal(error)) from error
         _keep_alive(connection)
         return cls(connection)
 

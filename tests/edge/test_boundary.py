@@ -179,7 +179,14 @@ def test_odd_path_tokens(tmp_path: Path) -> None:
     with behind(tmp_path) as (running, stage):
         answer = running.ask(get(b"/gateway/t/cgw_x"))
         assert (answer.status, answer.headers["location"]) == (308, "/gateway/t/cgw_x/")
-        for rest in (b"/gateway", b"/gateway/", b"/gateway/login", b"/gateway/t/y/fine", b"/%67ateway/login", b"/gateway%2Flogin"):
+        for rest in (
+            b"/gateway",
+            b"/gateway/",
+            b"/gateway/login",
+            b"/gateway/t/y/fine",
+            b"/%67ateway/login",
+            b"/gateway%2Flogin",
+        ):
             assert running.ask(get(b"/gateway/t/cgw_x" + rest)).status == 404
         assert stage.scopes == []
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
@@ -201,6 +202,16 @@ class House:
         """What another process would read from the database now: what was committed."""
         with closing(sqlite3.connect(self.database)) as connection:
             return connection.execute(query).fetchall()
+
+    def copies(self, prompt_id: str, count: int) -> list[str]:
+        """Put copies of a row behind all others; while no gateway runs."""
+        ids = [str(uuid.uuid4()) for _ in range(count)]
+        with closing(sqlite3.connect(self.database)) as connection, connection:
+            columns = [name for (name,) in connection.execute("select name from pragma_table_info('jobs')")]
+            kept = ", ".join(name for name in columns if name not in ("seq", "prompt_id"))
+            copy = f"insert into jobs (prompt_id, {kept}) select ?, {kept} from jobs where prompt_id = ?"
+            connection.executemany(copy, [(one, prompt_id) for one in ids])
+        return ids
 
     def live(self, prompt_id: str) -> Live | None:
         return self.works.desk.board.get(prompt_id)

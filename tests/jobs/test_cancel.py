@@ -19,7 +19,7 @@ OTHER_ID = "00000000-0000-4000-8000-000000000000"
 async def crowd(house: House, *people: Person, each: int = 3, seconds: float = 2.0) -> dict[Person, list[str]]:
     """Everybody has `each` jobs; the first one runs, the second is at ComfyUI, the rest wait."""
     ids: dict[Person, list[str]] = {person: [] for person in people}
-    for number in range(each):
+    for _ in range(each):
         for person in people:
             nodes = graph(uuid.uuid4(), seconds=seconds, steps=int(seconds * 50))
             ids[person].append(await house.submit(person, nodes, client_id="browser"))

@@ -54,9 +54,7 @@ async def test_all_frames_of_a_job_come_to_its_owner(house: House, alice: Person
 
 
 @pytest.mark.parametrize("version", BOTH, indirect=True)
-async def test_two_users_with_the_same_client_id_hear_only_their_own(
-    house: House, alice: Person, bob: Person
-) -> None:
+async def test_two_users_with_the_same_client_id_hear_only_their_own(house: House, alice: Person, bob: Person) -> None:
     """Two users with the same client id, jobs interleaved, previews on: neither ever gets a frame of the other."""
     ears = {person: house.listen(person, "same", metadata=True) for person in (alice, bob)}
     silent = {person: house.listen(person, "other") for person in (alice, bob)}
@@ -163,9 +161,7 @@ async def test_a_picture_sent_by_socket_comes_to_the_owner(house: House, alice: 
 
 
 @pytest.fixture
-async def allowing(
-    sim: Simulator, database: tuple[Path, Person, Person], tmp_path: Path
-) -> Any:
+async def allowing(sim: Simulator, database: tuple[Path, Person, Person], tmp_path: Path) -> Any:
     """A house whose settings let two types of frames pass."""
     rules = Rules(broadcast=frozenset({"crystools.monitor", "status"}), owner_of_running=frozenset({"node-feedback"}))
     made = House(sim, database[0], tmp_path, rules=rules)

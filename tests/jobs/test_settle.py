@@ -93,7 +93,8 @@ async def test_a_failed_job_says_so(house: House, sim: Simulator, alice: Person)
     assert "/opt" not in json.dumps([row.error, row.status])
     assert row.status is not None
     assert row.status["status_str"] == "error"
-    assert [name for name, _ in shapes.messages(row.status)] == [name for name, _ in sim.history[prompt_id]["status"]["messages"]]
+    told, theirs = shapes.messages(row.status), sim.history[prompt_id]["status"]["messages"]
+    assert [name for name, _ in told] == [name for name, _ in theirs]
     assert ear.types(prompt_id)[-2:] == ["execution_error", "executing"]
 
 

@@ -135,6 +135,13 @@ async def test_a_server_that_goes_down_in_between_leaves_no_row(house: House, si
     assert (house.works.views.count(alice.id), house.works.desk.board.placed()) == (0, [])
 
 
+async def test_a_link_that_is_opened_anew_is_waited_for(house: House, alice: Person) -> None:
+    """A submit in the moment in which the event socket is opened anew is not refused."""
+    await house.works.follower.reconnect()
+    await house.until(lambda: not house.works.connected, "the link is down")
+    assert (await house.ended(await house.submit(alice, graph(1)))).state == "succeeded"
+
+
 async def test_a_lost_answer_leaves_the_job_unknown_and_it_runs_once(
     house: House, sim: Simulator, alice: Person
 ) -> None:
@@ -189,7 +196,9 @@ async def test_a_job_that_cannot_be_seen_gone_is_not_forgotten(
     assert ((await house.ended(prompt_id)).state, house.runs(prompt_id)) == ("succeeded", 1)
 
 
-async def test_a_parked_job_that_starts_meanwhile_runs(house: House, sim: Simulator, alice: Person, bob: Person) -> None:
+async def test_a_parked_job_that_starts_meanwhile_runs(
+    house: House, sim: Simulator, alice: Person, bob: Person
+) -> None:
     """If a parked job starts before it is withdrawn, it runs, and counts as handed over."""
     held = await busy(house, alice, seconds=0.4)
     take_out = house.server.send_json

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from socket import SHUT_RDWR
 from typing import Any
 
 import aiohttp
@@ -222,3 +223,20 @@ async def test_E08_a_reader_that_stays_behind_loses_its_own_socket_only(
         await until(lambda: listener not in works.hub._listeners.get(listener.user_id, []))
         await one.submit(picture(77), by="bob", client_id="quick")
         await to_the_end(quick)
+
+
+async def test_F23_clients_that_leave_in_the_middle_of_frames_are_no_error(
+    one: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A client may go at any moment, with a goodbye or without: its socket ends, and nothing is logged as a failure."""
+    await one.submit(slow("leaving", seconds=1.5, steps=150), by="alice")
+    for number in range(12):
+        async with one.socket(by="alice") as socket:
+            await text(socket)
+            await text(socket)
+            if number % 2:
+                socket.get_extra_info("socket").shutdown(SHUT_RDWR)
+    works = one.gateway.works
+    assert works is not None
+    await until(lambda: works.hub.open_sockets(1) == 0)
+    assert not [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")]

@@ -43,7 +43,14 @@ async def test_f27_nan_and_infinity_become_null(fake, server) -> None:
     assert await (await server(comfyui.url)).get_json("/history", timeout=5) == {"a": [None, None, 1]}
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b'{"a"', b'"\\ud800"', b"[" * 200_000, b"\xff"])
+async def test_f27_half_a_surrogate_does_not_hide_the_rest(fake, server) -> None:
+    """Core nodes can put half a surrogate into a history; it becomes a question mark, next to whatever else is odd."""
+    comfyui = await fake(answering(b'{"a": ["x\\ud800y", NaN, 1%s]}' % (b"0" * 30)))
+    answer = await (await server(comfyui.url)).get_json("/history", timeout=5)
+    assert answer == {"a": ["x?y", None, 1e30]}
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b'{"a"', b"[" * 200_000, b"\xff"])
 async def test_f27_what_is_not_json_is_a_fault(fake, server, body: bytes) -> None:
     """Malformed, endlessly nested or unwritable JSON is a fault of ComfyUI's, and no crash of ours."""
     comfyui = await fake(answering(body))
