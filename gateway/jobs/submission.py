@@ -19,7 +19,7 @@ from gateway.jobs.look import PARKING, Place
 from gateway.jobs.park import accepted, leave, outputs_of, to_unknown
 from gateway.jobs.post import Refused, post
 from gateway.policy import fairness
-from gateway.store.ledger import Job, NewJob
+from gateway.store.ledger import MOST_BYTES, Job, NewJob
 
 LINK_SECONDS: Final = 1.0
 
@@ -111,8 +111,8 @@ class Submitter:
         job = await self._desk.ledger.reserve(new, cap=cap)
         if job is None:
             raise QueueFull(
-                f"You have {cap} jobs waiting or running, which is as many as you may have.",
-                details="Wait until one has finished, or cancel one.",
+                f"Your queue is full: you may have {cap} jobs waiting or running.",
+                details=f"Wait until one has finished, or cancel one. They hold {MOST_BYTES >> 20} MiB at most.",
                 extra_info={"limit": cap, "current": self._desk.board.count(user_id)},
                 headers={"Retry-After": "5"},
             )

@@ -9,7 +9,7 @@ transaction.
         └──► unknown  (ComfyUI was asked and did not say; holds its place until it is known)
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,6 +23,8 @@ from gateway.errors import PromptIdTaken
 from gateway.store.tables import jobs, shares
 from gateway.store.transactions import Transactions
 
+MOST_BYTES: Final = 64 * 1024 * 1024
+"""Of workflows and results that are read at once, or that one user may have waiting: 200 jobs may hold 8 MiB each."""
 UNFINISHED: Final = ("submitting", "waiting", "handing", "handed", "running", "unknown")
 FINISHED: Final = ("succeeded", "failed", "cancelled")
 
@@ -89,6 +91,30 @@ _JSON_COLUMNS: Final = (
 )
 
 
+_SIZE: Final = sum(
+    (func.length(func.coalesce(jobs.c[name], "")) for name in ("extra_data", "outputs", "status")),
+    start=func.length(jobs.c.prompt),
+)
+_ID_PATH: Final = "$.extra_pnginfo.workflow.id"
+_WORKFLOW_ID: Final = func.json_object(
+    "extra_pnginfo",
+    func.json_object("workflow", func.json_object("id", func.json_extract(jobs.c.extra_data, _ID_PATH))),
+)
+
+
+def _fitting(sizes: Iterable[Row[Any]]) -> list[int]:
+    """The sequence numbers of the first rows that fit into `MOST_BYTES` together; of one row at least."""
+    fitting: list[int] = []
+    total = 0
+    for row in sizes:
+        seq, size = int(row[0]), int(row[1])
+        total += size
+        if fitting and total > MOST_BYTES:
+            break
+        fitting.append(seq)
+    return fitting
+
+
 def _job(row: Row[Any]) -> Job:
     values = dict(row._mapping)
     for name in _JSON_COLUMNS:
@@ -117,7 +143,8 @@ class Ledger:
     database: Transactions
 
     async def reserve(self, new: NewJob, *, cap: int) -> Job | None:
-        """Write the row `submitting` if the user has fewer than `cap` unfinished jobs, in one statement; None if not.
+        """Write the row `submitting` if the user has fewer than `cap` unfinished jobs, of less than `MOST_BYTES`
+        together, in one statement; None if not.
 
         Count-then-insert let 12 jobs through a cap of 5 (measured with 8 processes); one INSERT … SELECT … WHERE
         cannot.
@@ -127,7 +154,7 @@ class Ledger:
             # As in ComfyUI, a number of the client's own does not advance the counter.
             counter = await _next_counter(connection, new.user_id, step=int(new.number is None))
             number = new.number if new.number is not None else float(-counter if new.front else counter)
-            values = {
+            values: dict[str, Any] = {
                 "prompt_id": new.prompt_id,
                 "user_id": new.user_id,
                 "client_id": new.client_id,
@@ -146,7 +173,14 @@ class Ledger:
                 .where(jobs.c.user_id == new.user_id, jobs.c.state.in_(UNFINISHED))
                 .scalar_subquery()
             )
-            rows = select(*(literal(value, jobs.c[name].type) for name, value in values.items())).where(active < cap)
+            held = (
+                select(func.coalesce(func.sum(func.length(jobs.c.prompt) + func.length(jobs.c.extra_data)), 0))
+                .where(jobs.c.user_id == new.user_id, jobs.c.state.in_(UNFINISHED))
+                .scalar_subquery()
+            )
+            room = MOST_BYTES - len(values["prompt"]) - len(values["extra_data"])
+            allowed = (active < cap, held <= room)
+            rows = select(*(literal(value, jobs.c[name].type) for name, value in values.items())).where(*allowed)
             try:
                 done = await connection.execute(insert(jobs).from_select(list(values), rows))
             except IntegrityError as error:
@@ -316,11 +350,15 @@ class Ledger:
 
     async def history(self, user_id: int, *, limit: int, offset: int | None = None) -> list[Job]:
         """A user's ended jobs as `/history` shows them, oldest end first: the newest `limit`, or `limit` from `offset`
-        counted from the oldest."""
-        shown = select(jobs).where(jobs.c.user_id == user_id, jobs.c.state.in_(FINISHED), jobs.c.hidden.is_(False))
-        if offset is None:
-            return (await self._all(shown.order_by(jobs.c.ended_at.desc(), jobs.c.seq.desc()).limit(limit)))[::-1]
-        return await self._all(shown.order_by(jobs.c.ended_at, jobs.c.seq).limit(limit).offset(offset))
+        counted from the oldest; fewer where they would be over `MOST_BYTES` together.
+        """
+        ended = (jobs.c.user_id == user_id, jobs.c.state.in_(FINISHED), jobs.c.hidden.is_(False))
+        order = (jobs.c.ended_at, jobs.c.seq) if offset is not None else (jobs.c.ended_at.desc(), jobs.c.seq.desc())
+        sizes = select(jobs.c.seq, _SIZE).where(*ended).order_by(*order).limit(limit).offset(offset)
+        async with self.database.read() as connection:
+            fitting = _fitting(await connection.execute(sizes))
+            chosen = select(jobs).where(jobs.c.seq.in_(fitting)).order_by(jobs.c.ended_at, jobs.c.seq)
+            return [_job(row) for row in await connection.execute(chosen)]
 
     async def history_length(self, user_id: int) -> int:
         """How many ended jobs `/history` would show the user without a limit."""
@@ -331,9 +369,14 @@ class Ledger:
             return int((await connection.execute(shown)).scalar_one())
 
     async def visible(self, user_id: int, *, states: Collection[str], limit: int) -> list[Job]:
-        """A user's jobs in the given ledger states that are not removed from the history, newest first."""
+        """A user's jobs in the given ledger states that are not removed from the history, newest first.
+
+        For lists, which show no workflow: `prompt` is empty, and of `extra_data` only the workflow's id is read.
+        """
         mine = and_(jobs.c.user_id == user_id, jobs.c.hidden.is_(False), jobs.c.state.in_(tuple(states)))
-        return await self._all(select(jobs).where(mine).order_by(jobs.c.seq.desc()).limit(limit))
+        whole = [column for column in jobs.c if column.name not in ("prompt", "extra_data")]
+        light = (literal("{}").label("prompt"), _WORKFLOW_ID.label("extra_data"))
+        return await self._all(select(*whole, *light).where(mine).order_by(jobs.c.seq.desc()).limit(limit))
 
     async def recent_costs(self, user_id: int, *, limit: int = 5) -> list[int]:
         """GPU milliseconds of the user's last jobs that ran."""

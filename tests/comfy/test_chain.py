@@ -71,7 +71,7 @@ def test_no_walk_is_longer(wires: dict[str, list[str]]) -> None:
 
 
 def test_wrapped_links_are_links() -> None:
-    """A chain whose links are wrapped in `{"__value__": …}` is as long: ComfyUI takes the wrapper off and follows it."""
+    """A chain whose links are wrapped in `{"__value__": …}` is as long: ComfyUI takes the wrapper off."""
     prompt = {"0": {"inputs": {}}}
     for number in range(1, 50):
         prompt[str(number)] = {"inputs": {"source": {"__value__": [str(number - 1), 0]}}}

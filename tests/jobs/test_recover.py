@@ -221,6 +221,40 @@ async def test_a_silent_server_is_not_dead(house: House, sim: Simulator, alice: 
     assert len(house.happened("socket_opened")) == 1
 
 
+async def test_silence_is_not_taken_for_deafness(house: House, sim: Simulator, alice: Person) -> None:
+    """A server that has answered a POST and falls silent before its `status` came is not deaf: the link is kept (F09)."""
+    sim.faults.deaf = True
+    prompt_id = await house.submit(alice, graph(1, seconds=0.3))
+    sim.faults.hold_answers = 3 * recover.DEAF_SECONDS
+    sim.faults.deaf = False
+    assert (await house.ended(prompt_id)).state == "succeeded"
+    assert len(house.happened("socket_opened")) == 1
+
+
+async def test_a_hand_over_under_way_is_not_judged(
+    house: House, alice: Person, bob: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job whose POST takes longer than an absence that would be believed is not queued again."""
+    real = dispatch.post
+
+    async def slow(*arguments: Any, **options: Any) -> Any:
+        looking = asyncio.create_task(looked())
+        await asyncio.sleep(3 * recover.ABSENT_SECONDS)
+        looking.cancel()
+        return await real(*arguments, **options)
+
+    async def looked() -> None:
+        while True:
+            await house.works._recovery.look()
+            await asyncio.sleep(recover.ABSENT_SECONDS / 3)
+
+    held = [await house.submit(bob, graph(f"held{number}", seconds=0.2)) for number in range(2)]
+    monkeypatch.setattr(dispatch, "post", slow)
+    prompt_id = await house.submit(alice, graph(1))
+    rows = [await house.ended(one) for one in (*held, prompt_id)]
+    assert [(row.state, row.attempts, house.runs(row.prompt_id)) for row in rows] == [("succeeded", 1, 1)] * 3
+
+
 async def test_a_server_that_is_silent_at_the_end_of_a_job(house: House, sim: Simulator, alice: Person) -> None:
     """ComfyUI falls silent between a job's last event and its history: the job is found when it speaks again."""
     sim.faults.history_lag = 0.1
@@ -369,11 +403,12 @@ async def test_an_unknown_job_that_arrives_late_runs_once(
     assert ((await house.ended(prompt_id)).state, house.runs(prompt_id)) == ("succeeded", 1)
 
 
+@pytest.mark.parametrize("question", ["queue", "entry"])
 async def test_an_event_is_newer_than_a_look(
-    house: House, sim: Simulator, alice: Person, monkeypatch: pytest.MonkeyPatch
+    house: House, sim: Simulator, alice: Person, monkeypatch: pytest.MonkeyPatch, question: str
 ) -> None:
-    """A job that starts after ComfyUI's queue was read without it is not taken for lost."""
-    real_send, real_queue = house.server.send_json, look.queue
+    """A job that starts after ComfyUI's queue, or history, was read without it is not taken for lost."""
+    real_send, real_question = house.server.send_json, getattr(look, question)
     late: list[bytes] = []
 
     async def lost(method: str, path: str, body: bytes | None, **options: Any) -> Any:
@@ -382,15 +417,15 @@ async def test_an_event_is_newer_than_a_look(
             raise UpstreamFault("ComfyUI broke off the connection.")
         return await real_send(method, path, body, **options)
 
-    async def old(desk: Any) -> Any:
-        sighting = await real_queue(desk)
+    async def old(desk: Any, *rest: Any) -> Any:
+        answer = await real_question(desk, *rest)
         if late:
             await real_send("POST", "/prompt", late.pop(), timeout=5)
             await house.until(lambda: "running" in [live.state for live in desk.board], "its start is noted")
-        return sighting
+        return answer
 
     monkeypatch.setattr(house.server, "send_json", lost)
-    monkeypatch.setattr(look, "queue", old)
+    monkeypatch.setattr(look, question, old)
     with pytest.raises(UpstreamFault) as caught:
         await house.submit(alice, graph(1, seconds=0.3))
     row = await house.ended(str(caught.value.extra_info["prompt_id"]))

@@ -178,12 +178,15 @@ async def test_a_server_that_does_not_answer_has_not_lost_the_job(
 
     monkeypatch.setattr(look, "entry", entry)
     prompt_id = await house.submit(alice, graph(1))
+    # Another job keeps the events coming, so that silence does not help to find the end.
+    await house.submit(alice, graph(2, seconds=3, steps=60))
     await house.until(lambda: len(house.happened("finished", prompt_id)) == 1, "it has ended")
     await house.until(lambda: bool(live := house.live(prompt_id)) and not live.placed, "its place is free")
     await house.until(lambda: not house.works._settler._under_way, "the settler has given up")
     assert house.state(prompt_id) == "running"
     silent.set()
     assert (await house.ended(prompt_id)).state == "succeeded"
+    assert not house.happened("finished", house.order()[1]), "it was found while the other one ran"
 
 
 async def test_a_free_place_is_filled_while_the_last_end_is_written_down(

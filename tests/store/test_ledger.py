@@ -309,7 +309,8 @@ async def test_hidden_jobs_are_not_shown_but_counted(ledger: Ledger, ann: User, 
     await ledger.hide(ann.id, None)
     assert await ledger.history(ann.id, limit=9) == []
     assert [job.prompt_id for job in await ledger.unfinished(ann.id)] == [jobs[2].prompt_id]
-    assert await ledger.visible(ann.id, states=(*FINISHED, *UNFINISHED), limit=9) == [await again(ledger, jobs[2])]
+    shown = await ledger.visible(ann.id, states=(*FINISHED, *UNFINISHED), limit=9)
+    assert [job.prompt_id for job in shown] == [jobs[2].prompt_id]
 
 
 async def test_one_job_is_given_to_its_owner_only(ledger: Ledger, ann: User, bea: User) -> None:
@@ -416,3 +417,36 @@ async def moved(ledger: Ledger, job: Job, move: str, cost: int) -> None:
             await finished(ledger, job, gpu_ms=cost)
         case "withdraw":
             await ledger.withdraw(job.prompt_id, weight=1.0)
+
+
+async def test_E15_histories_are_bounded_in_bytes(ledger: Ledger, ann: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """E15: what is read at once stays below a bound, the newest first; one job at least is always read."""
+    for number in range(4):
+        job = await waiting(ledger, ann, extra_data={"extra_pnginfo": {"workflow": {"text": "x" * 1000}}})
+        assert await finished(ledger, job, at=3000 + number)
+    everything = await ledger.history(ann.id, limit=10)
+    monkeypatch.setattr("gateway.store.ledger.MOST_BYTES", 2500)
+    assert await ledger.history(ann.id, limit=10) == everything[-2:]
+    assert await ledger.history(ann.id, limit=10, offset=1) == everything[1:3]
+    monkeypatch.setattr("gateway.store.ledger.MOST_BYTES", 1)
+    assert await ledger.history(ann.id, limit=10) == everything[-1:]
+
+
+async def test_waiting_jobs_are_bounded_in_bytes(ledger: Ledger, ann: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user's unfinished jobs hold so many bytes together and no more, however few they are."""
+    monkeypatch.setattr("gateway.store.ledger.MOST_BYTES", 2500)
+    large = {"extra_pnginfo": {"workflow": {"text": "x" * 1000}}}
+    first = await reserved(ledger, ann, extra_data=large)
+    await reserved(ledger, ann, extra_data=large)
+    assert await ledger.reserve(new(ann, extra_data=large), cap=100) is None
+    assert await finished(ledger, first)
+    await reserved(ledger, ann, extra_data=large)
+
+
+async def test_lists_read_no_workflow_but_its_id(ledger: Ledger, ann: User) -> None:
+    """A list of jobs shows no workflow, so none is read; the workflow's id, by which it can be filtered, is."""
+    await waiting(ledger, ann, extra_data={"extra_pnginfo": {"workflow": {"id": "wf-1", "nodes": ["x" * 100]}}})
+    await waiting(ledger, ann, extra_data={})
+    plain, named = await ledger.visible(ann.id, states=["waiting"], limit=10)
+    assert (named.prompt, named.extra_data) == ({}, {"extra_pnginfo": {"workflow": {"id": "wf-1"}}})
+    assert plain.extra_data["extra_pnginfo"]["workflow"]["id"] is None
