@@ -107,7 +107,7 @@ def _fitting(sizes: Iterable[Row[Any]]) -> list[int]:
     fitting: list[int] = []
     total = 0
     for row in sizes:
-        seq, size = int(row[0]), int(row[1])
+        seq, size = int(row.seq), int(row.size)
         total += size
         if fitting and total > MOST_BYTES:
             break
@@ -354,7 +354,7 @@ class Ledger:
         """
         ended = (jobs.c.user_id == user_id, jobs.c.state.in_(FINISHED), jobs.c.hidden.is_(False))
         order = (jobs.c.ended_at, jobs.c.seq) if offset is not None else (jobs.c.ended_at.desc(), jobs.c.seq.desc())
-        sizes = select(jobs.c.seq, _SIZE).where(*ended).order_by(*order).limit(limit).offset(offset)
+        sizes = select(jobs.c.seq, _SIZE.label("size")).where(*ended).order_by(*order).limit(limit).offset(offset)
         async with self.database.read() as connection:
             fitting = _fitting(await connection.execute(sizes))
             chosen = select(jobs).where(jobs.c.seq.in_(fitting)).order_by(jobs.c.ended_at, jobs.c.seq)

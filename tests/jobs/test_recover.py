@@ -222,7 +222,7 @@ async def test_a_silent_server_is_not_dead(house: House, sim: Simulator, alice: 
 
 
 async def test_silence_is_not_taken_for_deafness(house: House, sim: Simulator, alice: Person) -> None:
-    """A server that has answered a POST and falls silent before its `status` came is not deaf: the link is kept (F09)."""
+    """A server that answered a POST and falls silent before its `status` came is not deaf: the link is kept (F09)."""
     sim.faults.deaf = True
     prompt_id = await house.submit(alice, graph(1, seconds=0.3))
     sim.faults.hold_answers = 3 * recover.DEAF_SECONDS
