@@ -11,6 +11,7 @@ from gateway.cli.demo import demo
 from gateway.cli.serve import serve
 from gateway.config import ConfigError
 from gateway.errors import GatewayError
+from gateway.log import configure
 
 app = typer.Typer(
     name="comfy-gateway",
@@ -34,6 +35,8 @@ def main() -> None:
 
     Exit code 0; 1 with one clear line on standard error for each thing that is wrong; 2 for wrong usage.
     """
+    # What is logged must not get between what a script reads from standard output.
+    configure(json=not sys.stderr.isatty())
     try:
         app()
     except ConfigError as error:

@@ -22,7 +22,6 @@ from gateway.demo.server import Simulator
 from gateway.edge.access_log import AccessLog
 from gateway.identity.passwords import Passwords
 from gateway.identity.tokens import mint
-from gateway.log import configure
 from gateway.store import Store, TokenRow
 from gateway.store.transactions import url_of
 
@@ -32,7 +31,6 @@ PASSWORD_BYTES = 9
 
 def demo(port: Annotated[int, typer.Option(help="The port to listen on.")] = 8190) -> None:
     """Try the gateway: a simulated ComfyUI, two users, and one curl line that makes a picture."""
-    configure(json=False)
     with tempfile.TemporaryDirectory(prefix="comfy-gateway-demo-") as directory:
         asyncio.run(_demo(port, Path(directory)))
 

@@ -13,7 +13,6 @@ from gateway.config import Settings
 from gateway.edge.access_log import AccessLog
 from gateway.edge.protocol import GuardedProtocol
 from gateway.edge.websocket import QuietWebSocketProtocol
-from gateway.log import configure
 from gateway.store.first_start import FirstAdmin
 
 WEBSOCKET_BYTES = 1024 * 1024
@@ -32,7 +31,6 @@ def serve(
     Its log is for people on a terminal, and lines of JSON elsewhere.
     """
     settings = settings_of(config, data_dir, comfyui=comfyui, host=host, port=port)
-    configure(json=not sys.stderr.isatty())
     first = asyncio.run(first_start(settings))
     print(welcome(settings, first), flush=True)
     server(settings, Gateway(settings, access_log=AccessLog(json=not sys.stderr.isatty()))).run()

@@ -118,7 +118,8 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 async def test_processes_that_start_at_once_share_the_keys(tmp_path: Path) -> None:
     """Several processes that find no file and make one at the same moment all end with the same keys."""
     script = (
-        "import pathlib, secrets; from gateway.store.keys import ensure_keys;"
+        "import pathlib, secrets; from gateway.log import configure; configure(json=False);"
+        "from gateway.store.keys import ensure_keys;"
         f"keys = ensure_keys(pathlib.Path({str(tmp_path)!r}), secret_key=None, random=secrets.token_bytes);"
         "print(keys.current.kid)"
     )
