@@ -14,11 +14,13 @@ from bench.crew import Crew, free_port
 from gateway.identity import tokens
 from gateway.store import Store, TokenRow
 
-# Limits that would end a measurement early. The shares, the ledger and all checks stay as an operator has them.
+# Limits that would end a measurement early, and the pack whose slow node is measured.
+# The shares, the ledger and all checks stay as an operator has them.
 _SETTINGS: Final = """
 [roles.member]
 max_queued = 1000000
 max_sockets = 10000
+nodes = { trusted_packs = ["lab_slow"] }
 """
 
 

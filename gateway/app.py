@@ -4,6 +4,7 @@ in order.
 It decides nothing; whoever looks for a decision finds the room that takes it by the imports below.
 """
 
+import asyncio
 import gc
 import secrets
 import time
@@ -24,14 +25,21 @@ from gateway.errors import StoreUnavailable
 from gateway.identity.jwt import Keys
 from gateway.identity.passwords import Passwords
 from gateway.identity.principal import Principal
+from gateway.jobs.files import Owner
 from gateway.jobs.follow import Rules
 from gateway.jobs.works import Works
 from gateway.policy.access import decide
+from gateway.policy.nodes import node_policy
 from gateway.policy.origin import require_json, require_same_origin
 from gateway.proxy.answers import OwnAnswers
 from gateway.proxy.comfy_version import ComfyVersion
+from gateway.proxy.files import OwnFiles
 from gateway.proxy.forward import Proxy
+from gateway.proxy.node_info import NodeInfo
+from gateway.proxy.node_source import NodeSource
 from gateway.proxy.relay import Relay
+from gateway.proxy.shared_inputs import SharedInputs
+from gateway.proxy.uploads import Uploads
 from gateway.proxy.user_data import UserData
 from gateway.store import Store
 from gateway.store.first_start import FirstAdmin, ensure_admin
@@ -64,6 +72,7 @@ class Gateway:
         self._store: Store | None = None
         self._server: Server | None = None
         self._authenticator: Authenticator | None = None
+        self._asking: asyncio.Task[None] | None = None
         self.works: Works | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,15 +101,21 @@ class Gateway:
         self._store = await Store.open(url_of(settings))
         self._server = Server(settings.comfyui[0])
         await self._server.start()
+        shared = SharedInputs(self._server, enabled=settings.share_inputs is True)
         self.works = Works(
             ledger=self._store.ledger,
+            files=self._store.files,
             server=self._server,
             client_id=await self._store.servers.client_id(self._server.url, lambda: secrets.token_hex(16)),
             rules=_rules(settings),
+            owner_of=self._owner,
+            shared=shared.names,
+            ask_shared=shared.refresh,
             history_days=settings.history_days,
             now=self._clock,
         )
-        self._app = self._assembled(self._store, self._server, self.works, keys)
+        self._app = self._assembled(self._store, self._server, self.works, keys=keys, shared=shared)
+        self._asking = asyncio.create_task(shared.run())
         await self.works.start()
         # A full collection over what is loaded once for all takes 60 ms and more, in which no frame moves.
         gc.collect()
@@ -110,22 +125,40 @@ class Gateway:
         """Close in the opposite order."""
         if self.works and self._server and self._store and self._authenticator:
             await self._authenticator.close()
+            if self._asking:
+                self._asking.cancel()
+                await asyncio.gather(self._asking, return_exceptions=True)
             await self.works.stop()
             await self._server.close()
             await self._store.close()
 
-    def _assembled(self, store: Store, server: Server, works: Works, keys: Keys) -> Boundary:
+    def _assembled(self, store: Store, server: Server, works: Works, *, keys: Keys, shared: SharedInputs) -> Boundary:
         settings = self._settings
         authenticator = self._authenticator = Authenticator(store, keys=keys, settings=settings, clock=self._clock)
         issuer = Issuer(store, keys=keys, settings=settings, clock=self._clock, random=secrets.token_bytes)
         own = OwnAnswers(works, settings, boot=secrets.token_hex(8))
         version = ComfyVersion(server, connection=lambda: works.follower.server_flags, clock=time.monotonic)
         user_data = UserData(store.user_files, settings, version=version, now=self._clock)
+        files = OwnFiles(store, server, shared=shared.names, version=version, newest=settings.history_newest)
+        nodes = NodeInfo(
+            server,
+            NodeSource(server, connection=lambda: works.follower.server_flags, clock=time.monotonic),
+            store=store,
+            shared=shared.names,
+            policy_of=lambda principal: node_policy(role_named(settings, principal.role), principal.permissions),
+        )
+        uploads = Uploads(store, files, random_text=lambda: secrets.token_hex(16), now=self._clock)
         proxy = Proxy(
             authenticate=authenticator.authenticate,
             guard=guard,
             server=server,
-            answers={**own.handlers(), **user_data.handlers()},
+            answers={**own.handlers(), **user_data.handlers(), **nodes.handlers(), "list_files": files.list_files},
+            rewrites={
+                "view": files.view,
+                "upload_image": uploads.image,
+                "upload_mask": uploads.mask,
+                **nodes.rewrites(),
+            },
             socket=Relay(works, settings, until_invalid=authenticator.ended),
             extra_routes=lambda role: role_named(settings, role).routes,
             upload_limit=lambda role: role_named(settings, role).max_upload_mb * MEBIBYTE,
@@ -135,6 +168,13 @@ class Gateway:
         return Boundary(
             Doors(proxy, ours), settings=settings, authenticate=authenticator.authenticate, access_log=self._access_log
         )
+
+    async def _owner(self, user_id: int) -> Owner:
+        """What a job's owner may do with files, nodes and models, as the settings are now."""
+        assert self._store is not None, "jobs are started with the store open"
+        user = await self._store.users.get(user_id)
+        role = role_named(self._settings, user.role if user else "")
+        return Owner(user_id, await self._store.roots.of(user_id), node_policy(role, role.permissions))
 
     async def _ready(self) -> dict[str, bool]:
         """Whether requests find what they need: a database that answers, a ComfyUI that takes jobs."""

@@ -11,7 +11,11 @@ It does not know how an error is sent: `edge` turns one into an answer, `proxy` 
     │   └── TokenExpired      401 token_expired         4401
     ├── Forbidden             403 forbidden             4403
     │   ├── RouteNotAllowed   403 route_not_allowed
-    │   └── CsrfRefused       403 csrf
+    │   ├── CsrfRefused       403 csrf
+    │   └── PartNotAllowed    403 forbidden             (something named in a workflow; says in which nodes)
+    │       ├── FileNotAllowed    403 file_not_allowed
+    │       ├── NodeNotAllowed    403 node_not_allowed
+    │       └── ModelNotAllowed   403 model_not_allowed
     ├── NotFound              404 not_found
     ├── MethodNotAllowed      405 method_not_allowed
     ├── PromptIdTaken         409 prompt_id_taken
@@ -116,6 +120,37 @@ class CsrfRefused(Forbidden):
     """A cookie session that cannot prove the request comes from our own pages."""
 
     type = "csrf"
+
+
+class PartNotAllowed(Forbidden):
+    """Something that a request names is not for this user. `node_errors` is ComfyUI's form, so that its editor marks
+    the nodes; it is empty where no workflow is involved."""
+
+    def __init__(self, message: str, *, node_errors: Mapping[str, Any] | None = None, **more: Any) -> None:
+        super().__init__(message, **more)
+        self.node_errors = dict(node_errors or {})
+
+    def body(self, request_id: str) -> dict[str, Any]:
+        """As any error, with the nodes."""
+        return {**super().body(request_id), "node_errors": self.node_errors}
+
+
+class FileNotAllowed(PartNotAllowed):
+    """A file name that leads out of one's own files, or that can be read in two ways."""
+
+    type = "file_not_allowed"
+
+
+class NodeNotAllowed(PartNotAllowed):
+    """A node class that this role may not use."""
+
+    type = "node_not_allowed"
+
+
+class ModelNotAllowed(PartNotAllowed):
+    """A model that this role may not load."""
+
+    type = "model_not_allowed"
 
 
 class NotFound(GatewayError):

@@ -123,7 +123,10 @@ async def house(directory: Path, *, version: str = "0.28.1", **flags: Any) -> As
     """Everything started, with the users alice and bob (members) and root (admin)."""
     simulator = Simulator(version=version, directory=directory / "comfyui", seconds_per_step=0.01)
     await simulator.start()
+    roles = flags.pop("roles", {})
+    member = {"nodes": {"trusted_packs": ["lab_slow"]}, **roles.get("member", {})}
     options = {"comfyui": [simulator.url], "port": 0, "data_dir": directory / "gateway", **flags}
+    options["roles"] = {**roles, "member": member}
     settings = load(config=None, flags=options, environ={})
     await first_start(settings)
     gateway = Gateway(settings)

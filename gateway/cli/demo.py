@@ -27,6 +27,8 @@ from gateway.store.transactions import url_of
 
 USERS = ("alice", "bob")
 PASSWORD_BYTES = 9
+ROLES = {"member": {"nodes": {"trusted_packs": ["lab_slow"]}}}
+"""The simulated ComfyUI has one custom pack, whose slow node shows progress and previews."""
 
 
 def demo(port: Annotated[int, typer.Option(help="The port to listen on.")] = 8190) -> None:
@@ -39,7 +41,7 @@ async def _demo(port: int, directory: Path) -> None:
     simulator = Simulator(directory=directory / "comfyui", seconds_per_step=0.15)
     await simulator.start()
     try:
-        flags = {"comfyui": [simulator.url], "port": port, "data_dir": directory / "gateway"}
+        flags = {"comfyui": [simulator.url], "port": port, "data_dir": directory / "gateway", "roles": ROLES}
         settings = load(config=None, flags=flags, environ={})
         await first_start(settings)
         print(await _introduction(settings), flush=True)

@@ -5,7 +5,7 @@ It does not know sockets or users: `audience` names a job, and whoever holds the
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -23,6 +23,7 @@ __all__ = [
     "OwnerOf",
     "TextFrame",
     "audience",
+    "changed",
     "error_data",
     "executing",
     "execution_error",
@@ -153,6 +154,11 @@ def error_data(
 def execution_error(data: Mapping[str, Any]) -> str:
     """The frame `execution_error` with data as `error_data` makes it."""
     return _message("execution_error", data)
+
+
+def changed(frame: TextFrame, data: dict[str, Any]) -> TextFrame:
+    """The frame with other data, written anew."""
+    return replace(frame, data=data, raw=_message(frame.type, data))
 
 
 def read_client_message(text: str) -> Hello | Execute | Other | None:

@@ -20,6 +20,8 @@ class Becomes(StrEnum):
     """Streamed through."""
     BUILD = "build"
     """Answered by the gateway."""
+    OWN = "own"
+    """Asked of ComfyUI in other words: about what is the caller's."""
     ADMIN = "admin"
     """Streamed through for administrators, refused to others."""
     OFF = "off"
@@ -39,7 +41,7 @@ class Row:
     pattern: str
     becomes: Becomes
     answer: str = ""
-    """Name of the handler of a BUILD or OFF row."""
+    """Name of the handler of a BUILD, OWN or OFF row."""
     needs: Permission = "read"
     """What the caller must have; at least `submit` where something changes, `admin` for ADMIN rows."""
     prefixes: tuple[str, ...] = ("", "/api")
@@ -66,7 +68,7 @@ def completed(row: Row) -> Row:
     return replace(row, needs=needs, mutates=mutates)
 
 
-PASS, BUILD, ADMIN, OFF, DENY = Becomes
+PASS, BUILD, OWN, ADMIN, OFF, DENY = Becomes
 BARE = ("",)
 API = ("/api",)
 JOBS = ("/api", "/api/api")
@@ -92,28 +94,28 @@ _QUEUE = (
 )
 
 _FILES = (
-    Row("GET", "/view", PASS, limit="view"),
-    Row("POST", "/upload/image", PASS, limit="upload"),
-    Row("POST", "/upload/mask", PASS, limit="upload"),
-    Row("GET", "/internal/files/{directory_type}", PASS, prefixes=BARE),
+    Row("GET", "/view", OWN, "view", limit="view"),
+    Row("POST", "/upload/image", OWN, "upload_image", limit="upload"),
+    Row("POST", "/upload/mask", OWN, "upload_mask", limit="upload"),
+    Row("GET", "/internal/files/{directory_type}", BUILD, "list_files", prefixes=BARE),
     Row("GET", "/view_metadata/custom_nodes", DENY),
-    Row("GET", "/view_metadata/{folder_name}", PASS, free=True),
+    Row("GET", "/view_metadata/{folder_name}", OWN, "model_metadata", free=True),
 )
 
 # A model's name may have folders in it, plain or encoded.
 _PREVIEW = "/experiment/models/preview/{folder}/{path_index}/{filename:rest}"
 
 _MODELS = (
-    Row("GET", "/embeddings", PASS, cacheable=True),
+    Row("GET", "/embeddings", BUILD, "list_embeddings"),
     Row("GET", "/models", PASS, cacheable=True),
     # Lists every file of every node pack on the host.
     Row("GET", "/models/custom_nodes", DENY),
-    Row("GET", "/models/{folder}", PASS, cacheable=True, free=True),
-    Row("GET", "/experiment/models", PASS, cacheable=True),
+    Row("GET", "/models/{folder}", BUILD, "list_models", free=True),
+    Row("GET", "/experiment/models", BUILD, "list_model_folders"),
     Row("GET", "/experiment/models/custom_nodes", DENY),
-    Row("GET", "/experiment/models/{folder}", PASS, cacheable=True, free=True),
+    Row("GET", "/experiment/models/{folder}", BUILD, "list_models", free=True),
     Row("GET", "/experiment/models/preview/custom_nodes/{path:rest}", DENY, slash=True, free=True),
-    Row("GET", _PREVIEW, PASS, limit="view", cacheable=True, slash=True, free=True),
+    Row("GET", _PREVIEW, OWN, "model_preview", limit="view", cacheable=True, slash=True, free=True),
 )
 
 _USER_DATA = (
@@ -132,9 +134,9 @@ _USER_DATA = (
 )
 
 _INFORMATION = (
-    Row("GET", "/object_info", PASS, cacheable=True),
-    Row("GET", "/object_info/{node_class}", PASS, cacheable=True, slash=True, free=True),
-    Row("GET", "/system_stats", PASS),
+    Row("GET", "/object_info", BUILD, "object_info"),
+    Row("GET", "/object_info/{node_class}", BUILD, "object_info_class", slash=True, free=True),
+    Row("GET", "/system_stats", BUILD, "system_stats"),
     Row("GET", "/features", PASS, cacheable=True),
     Row("GET", "/extensions", PASS, cacheable=True),
     Row("GET", "/workflow_templates", PASS, cacheable=True),

@@ -28,8 +28,6 @@ _LATER_IN_ROLES: Final = {
     "gpu_seconds_per_day",
     "max_job_seconds",
     "max_running",
-    "models",
-    "nodes",
     "rates",
     "storage_mb",
     "upload_mb_per_day",

@@ -50,6 +50,27 @@ class Events(BaseModel):
     owner_of_running: tuple[str, ...] = Field(default=(), alias="owner-of-running")
 
 
+class Nodes(BaseModel):
+    """Which node classes a role may use, by patterns of names such as "Save*". Those of custom packs need trust in the
+    pack; `deny` beats the rest; `allow` opens classes of ComfyUI that are closed because they work on whole folders.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    deny: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    trusted_packs: tuple[str, ...] = ()
+
+
+class Models(BaseModel):
+    """Which models a role may see and load, by patterns such as "loras/private/*"; `deny` beats `allow`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    allow: tuple[str, ...] = ("*",)
+    deny: tuple[str, ...] = ()
+
+
 class Role(BaseModel):
     """What a role may do, and its limits. Sizes are in 1024 * 1024 bytes; `weight` is the share in the fair queue."""
 
@@ -63,6 +84,8 @@ class Role(BaseModel):
     user_data_mb: Annotated[int, Field(ge=1)] = 100
     routes: Routes = ()
     events: Events = Events()
+    nodes: Nodes = Nodes()
+    models: Models = Models()
 
 
 class Settings(BaseSettings):
@@ -85,6 +108,8 @@ class Settings(BaseSettings):
     session_hours: Annotated[int, Field(ge=1)] = 168
     access_minutes: Annotated[int, Field(ge=1)] = 15
     max_prompt_mb: Annotated[int, Field(ge=1)] = 8
+    share_inputs: bool | None = None
+    """Whether everybody may read the files at the top of ComfyUI's input folder. None, the default, counts as false."""
 
     _origins: Mapping[tuple[str, ...], Origin] = PrivateAttr(default={})
 

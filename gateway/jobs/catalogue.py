@@ -1,34 +1,53 @@
-"""Which node classes are outputs, as the server says. It knows nothing else of nodes.
+"""The node classes of a workflow, as the server describes them. It does not know what they are used for.
 
 Asked once per class and kept until the server restarts, since a class cannot change while ComfyUI runs.
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from urllib.parse import quote
 
+from gateway.comfy.node_class import NodeClass, describe
 from gateway.upstream.server import Server
 
-ANSWER_SECONDS = 30.0
+ANSWER_SECONDS = 300.0
+"""As for a submit: a server that loads a model answers late."""
+
+MOST_UNKNOWN = 10_000
+"""Names that the server does not have are remembered too, but not without end: a client can invent them."""
 
 
 class Catalogue:
-    """Answers `is this class an output node?` from `/object_info/{class}`."""
+    """Answers from `/object_info/{class}`; a class that the server does not have is left out."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._is_output: dict[str, bool] = {}
+        self._known: dict[str, NodeClass | None] = {}
+        self._outputs: set[str] = set()
 
     def forget(self) -> None:
         """The server restarted: its nodes may be others."""
-        self._is_output.clear()
+        self._known.clear()
+        self._outputs.clear()
 
     async def output_classes(self, classes: Collection[str]) -> frozenset[str]:
         """Those of `classes` that are output nodes. Raises UpstreamFault when the server does not say."""
-        await asyncio.gather(*(self._learn(name) for name in classes if name not in self._is_output))
-        return frozenset(name for name in classes if self._is_output.get(name))
+        await self._learn_all(classes)
+        return frozenset(name for name in classes if name in self._outputs)
+
+    async def classes(self, classes: Collection[str]) -> Mapping[str, NodeClass]:
+        """Those of `classes` that the server has, by name. Raises UpstreamFault when it does not say."""
+        await self._learn_all(classes)
+        return {name: known for name in classes if (known := self._known.get(name)) is not None}
+
+    async def _learn_all(self, classes: Collection[str]) -> None:
+        await asyncio.gather(*(self._learn(name) for name in classes if name not in self._known))
 
     async def _learn(self, name: str) -> None:
         info = await self._server.get_json(f"/object_info/{quote(name, safe='')}", timeout=ANSWER_SECONDS)
         entry = info.get(name) if isinstance(info, dict) else None
-        self._is_output[name] = bool(isinstance(entry, dict) and entry.get("output_node"))
+        known = describe({"name": name, **entry}) if isinstance(entry, dict) else None
+        if isinstance(entry, dict) and entry.get("output_node"):
+            self._outputs.add(name)
+        if known is not None or len(self._known) < MOST_UNKNOWN:
+            self._known[name] = known

@@ -8,14 +8,25 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
+from gateway.jobs.files import JobFiles
 from gateway.jobs.hub import Hub
 from gateway.jobs.live import Board, Live
 from gateway.store.ledger import Ledger
 from gateway.upstream.server import Server
 
 EQUAL_WEIGHT: Final = 1.0
+DRAIN_SECONDS: Final = 10.0
+"""What is half done at shutdown may take this long to come to its end."""
+
+
+async def cancelled(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks and wait for their ends. A task that was cancelled in the middle of a statement to the database must
+    be waited for: cancelled a second time, as at the end of the event loop, it would never end."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @dataclass(slots=True)
@@ -36,6 +47,7 @@ class Desk:
     hub: Hub
     server: Server
     link: Link
+    files: JobFiles
     bell: asyncio.Event = field(default_factory=asyncio.Event)
     now: Callable[[], float] = time.time
 

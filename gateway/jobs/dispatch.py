@@ -7,9 +7,9 @@ import asyncio
 from contextlib import suppress
 from typing import Final
 
-from gateway.errors import NoServer, UpstreamFault
+from gateway.errors import FileNotAllowed, NoServer, UpstreamFault
 from gateway.jobs.cancel import Canceller
-from gateway.jobs.desk import EQUAL_WEIGHT, Desk
+from gateway.jobs.desk import DRAIN_SECONDS, EQUAL_WEIGHT, Desk
 from gateway.jobs.live import PLACES, Live
 from gateway.jobs.park import handed
 from gateway.jobs.post import Refused, post, submission_of
@@ -36,7 +36,7 @@ class Dispatcher:
     async def drain(self) -> None:
         """Let the hand-over under way come to its end, at shutdown; the server must not be up any more."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(10), self._one:
+            async with asyncio.timeout(DRAIN_SECONDS), self._one:
                 pass
 
     async def run(self) -> None:
@@ -120,6 +120,9 @@ class Dispatcher:
         submission = submission_of(job, live.secrets)
         try:
             outcome = await post(self._desk, live, submission, number=job.seq, created_ms=job.created_at)
+        except FileNotAllowed as refusal:
+            await self._settler.fail(live, refusal.type, f"{refusal.message} {refusal.details}".strip())
+            return True
         except UpstreamFault as fault:
             return await self._not_taken(live, fault)
         if isinstance(outcome, Refused):

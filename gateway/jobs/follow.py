@@ -12,10 +12,9 @@ from typing import Final
 
 from gateway.comfy import events
 from gateway.comfy.events import BinaryFrame, TextFrame
-from gateway.comfy.host import without_host_paths
 from gateway.errors import GatewayError, NobodyThere, UpstreamFault
 from gateway.jobs.cancel import stop_stray
-from gateway.jobs.desk import Desk
+from gateway.jobs.desk import Desk, cancelled
 from gateway.jobs.live import Live
 from gateway.jobs.park import started
 from gateway.jobs.settle import MOST_RUNS, Settler
@@ -61,9 +60,8 @@ class Follower:
         try:
             await self._keep_connected()
         finally:
-            for task in (worker, *self._strays):
-                task.cancel()
             await self.reconnect()
+            await cancelled(worker, *self._strays)
 
     async def reconnect(self) -> None:
         """Close the socket, wholly, before another opens: an old one that closes late would make the new one deaf (trap
@@ -105,7 +103,7 @@ class Follower:
             async for raw in socket:
                 self._hear(raw, loop.time())
         finally:
-            arrival.cancel()
+            await cancelled(arrival)
             await socket.close()
 
     async def _arrive(self, seam: asyncio.Event) -> None:
@@ -149,12 +147,25 @@ class Follower:
                 log.exception("frame_failed")
 
     async def _act(self, frame: TextFrame | BinaryFrame) -> None:
-        frame = _clean(frame)
         live = self._owner_job(frame)
         if live is None:
             self._unowned(frame)
-        else:
-            await self._follow(live, frame)
+            return
+        shown = await self._as_shown(live, frame)
+        if shown is not None:
+            await self._follow(live, shown)
+
+    async def _as_shown(self, live: Live, frame: TextFrame | BinaryFrame) -> TextFrame | BinaryFrame | None:
+        """The frame as the job's owner may see it; None for results that are another's already (`settle` says so)."""
+        if not isinstance(frame, TextFrame):
+            return frame
+        if frame.type == "execution_error":
+            return events.changed(frame, await self._desk.files.told(live, frame.data))
+        if frame.type != "executed":
+            return frame
+        if not await self._desk.files.claim(live, frame.data):
+            return None
+        return events.changed(frame, await self._desk.files.shown(live, frame.data))
 
     def _owner_job(self, frame: TextFrame | BinaryFrame) -> Live | None:
         running = self._desk.board.running()
@@ -209,11 +220,3 @@ def frame_is_kept_back(live: Live, frame: TextFrame | BinaryFrame) -> bool:
     """An interruption that nobody asked for is not shown: the job is queued again (`settle`)."""
     interrupted = isinstance(frame, TextFrame) and frame.type == "execution_interrupted"
     return interrupted and not live.cancel_requested and live.attempts < MOST_RUNS
-
-
-def _clean(frame: TextFrame | BinaryFrame) -> TextFrame | BinaryFrame:
-    """An error as its owner may see it: without the host's paths."""
-    if not isinstance(frame, TextFrame) or frame.type != "execution_error":
-        return frame
-    cleaned = events.parse(events.execution_error(without_host_paths(frame.data)))
-    return cleaned if isinstance(cleaned, TextFrame) else frame

@@ -2,13 +2,12 @@
 it."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import orjson
 
 from gateway.comfy import prompt
-from gateway.comfy.host import without_host_paths
 from gateway.comfy.prompt import Submission
 from gateway.errors import NoServer, UpstreamFault
 from gateway.jobs.desk import Desk
@@ -31,7 +30,7 @@ class Posted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """ComfyUI's own 400, with host paths removed."""
+    """ComfyUI's own 400."""
 
     body: dict[str, Any]
 
@@ -52,23 +51,34 @@ def submission_of(job: Job, secrets: dict[str, str]) -> Submission:
 
 async def post(desk: Desk, live: Live, submission: Submission, *, number: float, created_ms: int) -> Posted | Refused:
     """Post a job under its own id and the gateway's client id. Raises UpstreamFault; `sent` tells whether ComfyUI may
-    have it all the same.
+    have it all the same; FileNotAllowed when a file that the job reads is not there for its owner any more.
 
     What was never sent is tried again; what was sent is not, because the answer alone may have been lost.
     """
-    body = prompt.outgoing(
-        submission, prompt_id=live.prompt_id, client_id=desk.link.client_id, number=number, create=created_ms
-    )
     clock = asyncio.get_running_loop().time
     live.posted_at, live.answered_at, live.absent_since = clock(), None, None
-    outcome = await _tried(desk, body)
+    outcome = await _tried(desk, live, submission, number=number, created_ms=created_ms)
     live.answered_at = clock()
-    return outcome
+    return await _as_told(desk, live, submission, outcome)
 
 
-async def _tried(desk: Desk, body: bytes) -> Posted | Refused:
+async def _as_told(desk: Desk, live: Live, submission: Submission, outcome: Posted | Refused) -> Posted | Refused:
+    """The answer as the job's owner may read it: without host paths, and without what others have."""
+    if isinstance(outcome, Refused):
+        return Refused(await desk.files.refusal(live, submission.prompt, outcome.body))
+    if not outcome.node_errors:
+        return outcome
+    told = await desk.files.refusal(live, submission.prompt, {"node_errors": outcome.node_errors})
+    return Posted(told["node_errors"])
+
+
+async def _tried(desk: Desk, live: Live, submission: Submission, *, number: float, created_ms: int) -> Posted | Refused:
     for left in reversed(range(TRIES)):
         try:
+            graph = await _rooted(desk, live, submission)
+            body = prompt.outgoing(
+                graph, prompt_id=live.prompt_id, client_id=desk.link.client_id, number=number, create=created_ms
+            )
             reply = await desk.server.send_json("POST", "/prompt", body, timeout=ANSWER_SECONDS)
         except NoServer:
             if not left:
@@ -77,6 +87,16 @@ async def _tried(desk: Desk, body: bytes) -> Posted | Refused:
         else:
             return _read(reply.status, reply.body)
     raise NoServer("ComfyUI cannot be reached.", sent=False)
+
+
+async def _rooted(desk: Desk, live: Live, submission: Submission) -> Submission:
+    """With every file below the owner's root. A server that does not describe its nodes was not sent the job either."""
+    try:
+        return replace(submission, prompt=await desk.files.rooted(live.user_id, submission.prompt))
+    except NoServer:
+        raise
+    except UpstreamFault as fault:
+        raise NoServer("ComfyUI does not describe its nodes.", sent=False, reason=fault.reason) from fault
 
 
 def _read(status: int, body: bytes) -> Posted | Refused:
@@ -89,7 +109,7 @@ def _read(status: int, body: bytes) -> Posted | Refused:
     if status == 200 and isinstance(answer, dict):
         return Posted(_node_errors(answer.get("node_errors")))
     if status == 400 and isinstance(answer, dict):
-        return Refused(without_host_paths(answer))
+        return Refused(answer)
     raise UpstreamFault(
         "ComfyUI could not read this prompt.",
         details="It answered with an error of its own; an administrator finds it in ComfyUI's log.",

@@ -59,7 +59,11 @@ class Recovery:
     async def arrived(self) -> None:
         """The event socket is open (again): the server may be another process than before."""
         self._catalogue.forget()
+        await self._desk.files.server_arrived(self._has_ended)
         await self.look()
+
+    async def _has_ended(self, prompt_id: str) -> bool:
+        return await look.entry(self._desk, prompt_id) is not None
 
     async def watch(self, follower: Follower) -> None:
         """Once a second, until cancelled: is the server gone, are we deaf, is something unsure?"""

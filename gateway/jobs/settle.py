@@ -10,10 +10,9 @@ from typing import Any, Final
 from gateway.comfy import events
 from gateway.comfy import jobs as shapes
 from gateway.comfy.events import BinaryFrame, TextFrame
-from gateway.comfy.host import without_host_paths
 from gateway.errors import GatewayError, UpstreamFault
 from gateway.jobs import look
-from gateway.jobs.desk import EQUAL_WEIGHT, Desk
+from gateway.jobs.desk import DRAIN_SECONDS, EQUAL_WEIGHT, Desk, cancelled
 from gateway.jobs.live import Live
 from gateway.jobs.park import UNSTARTED, queued, started
 from gateway.log import get_logger
@@ -30,6 +29,9 @@ SECRETS_LOST: Final = (
     "The gateway restarted while this job waited, and keys that are sent with a job are never stored. Submit it again."
 )
 
+FILE_TAKEN: Final = (
+    "ComfyUI named a result of this job that it made for somebody else before, so it is not given out. Submit it again."
+)
 TOO_LARGE: Final = "This job ended, but its results are larger than the gateway can read. Let it return less text."
 
 log = get_logger(__name__)
@@ -58,9 +60,10 @@ class Settler:
         return live.prompt_id in self._under_way
 
     async def drain(self) -> None:
-        """Let the ends under way be written down, at shutdown."""
+        """Let the ends under way be written down, at shutdown; the next start finds the others."""
         if self._under_way:
-            await asyncio.wait(self._under_way.values(), timeout=10)
+            await asyncio.wait(self._under_way.values(), timeout=DRAIN_SECONDS)
+        await cancelled(*self._under_way.values())
 
     async def _settle(self, live: Live, frame: TextFrame) -> None:
         """Write the end down. A job whose end could not be read or written stays as it is: without a place and not
@@ -109,18 +112,23 @@ class Settler:
     ) -> None:
         """Write down what ComfyUI's history says of a job, and tell the owner."""
         state = shapes.final_state(entry)
-        status = without_host_paths(entry.get("status") or {})
+        status = await self._desk.files.told(live, entry.get("status") or {})
+        await self._desk.files.ended(live)
         told = dict(shapes.messages(status))
         await self._start_that_was_missed(live, told)
         if state == "cancelled" and not live.cancel_requested and live.attempts < MOST_RUNS:
             await self._again(live)
+            return
+        outputs = entry.get("outputs") or {}
+        if not await self._desk.files.claim(live, outputs):
+            await self.fail(live, "file_taken", FILE_TAKEN)
             return
         if await self._finish(
             live,
             state,
             gpu_ms=shapes.gpu_milliseconds(status),
             ended_at=_last_word(told),
-            outputs=entry.get("outputs") or {},
+            outputs=await self._desk.files.shown(live, outputs),
             status=status,
             meta=entry.get("meta") or {},
             error=told.get("execution_error") if state == "failed" else None,
@@ -135,13 +143,20 @@ class Settler:
 
     async def _again(self, live: Live) -> None:
         """ComfyUI's targeted interrupt checks first and acts later, so it can hit the next job; that one did nothing
-        wrong."""
+        wrong. The ledger knows that it waits before ComfyUI forgets that it ran: a crash between the two loses nothing.
+        It is not handed over before that, or its second run would be forgotten instead."""
         log.warning("interrupted_unasked", prompt_id=live.prompt_id, run=live.attempts)
+        was_busy, live.busy = live.busy, True
         try:
+            await self.back_to_queue(live)
             await look.forget(self._desk, live.prompt_id)
         except UpstreamFault as fault:
             log.warning("old_run_not_forgotten", prompt_id=live.prompt_id, reason=fault.reason or fault.message)
-        await self.back_to_queue(live)
+        finally:
+            live.busy = was_busy
+            self._desk.bell.set()
+        if live.cancel_requested and live.state == "waiting":
+            await self.cancelled_unstarted(live)
 
     async def back_to_queue(self, live: Live, *, never_sent: bool = False) -> None:
         """Queue a job again that did not run to its end through no fault of its own; one that its owner gave up ends

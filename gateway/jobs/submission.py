@@ -6,14 +6,14 @@ It does not know who may submit what; it is handed a user id, a parsed submissio
 import asyncio
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from gateway.comfy.prompt import Submission
-from gateway.errors import NoServer, QueueFull, UpstreamFault
+from gateway.errors import FileNotAllowed, NoServer, QueueFull, UpstreamFault
 from gateway.jobs.cancel import Canceller
 from gateway.jobs.catalogue import Catalogue
-from gateway.jobs.desk import EQUAL_WEIGHT, Desk
+from gateway.jobs.desk import DRAIN_SECONDS, EQUAL_WEIGHT, Desk, cancelled
 from gateway.jobs.live import Live, live_of
 from gateway.jobs.look import PARKING, Place
 from gateway.jobs.park import accepted, leave, outputs_of, to_unknown
@@ -44,20 +44,22 @@ class Submitter:
         self._under_way: set[asyncio.Task[Accepted | Refused]] = set()
 
     async def submit(self, user_id: int, submission: Submission, *, cap: int) -> Accepted | Refused:
-        """Submit for a user. Raises QueueFull, PromptIdTaken, NoServer, or another UpstreamFault when ComfyUI did not
-        say what it did."""
+        """Submit for a user. Raises PartNotAllowed, QueueFull, PromptIdTaken, NoServer, or another UpstreamFault when
+        ComfyUI did not say what it did."""
         task = asyncio.create_task(self._submit(user_id, submission, cap))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         return await asyncio.shield(task)
 
     async def drain(self) -> None:
-        """Wait for the submits under way, at shutdown."""
+        """Wait for the submits under way, at shutdown; those that take too long are found by the next start."""
         if self._under_way:
-            await asyncio.wait(self._under_way, timeout=10)
+            await asyncio.wait(self._under_way, timeout=DRAIN_SECONDS)
+        await cancelled(*self._under_way)
 
     async def _submit(self, user_id: int, submission: Submission, cap: int) -> Accepted | Refused:
         await self._server_is_up()
+        submission = replace(submission, prompt=await self._desk.files.accepted(user_id, submission.prompt))
         job = await self._reserve(user_id, submission, cap)
         live = live_of(job)
         live.secrets, live.busy, live.placed = dict(submission.secrets), True, False
@@ -67,6 +69,9 @@ class Submitter:
             if was_idle:
                 await self._join(user_id)
             return await self._introduce(job, live, submission)
+        except FileNotAllowed:
+            await self._withdraw(live)
+            raise
         except UpstreamFault as fault:
             # A fault after ComfyUI's answer is the database's: the job is there, and the next look finds it.
             if live.answered_at is None:

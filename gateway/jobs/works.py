@@ -4,13 +4,14 @@ It decides nothing itself.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from gateway.errors import StoreUnavailable
 from gateway.jobs.cancel import Canceller
 from gateway.jobs.catalogue import Catalogue
-from gateway.jobs.desk import Desk, Link
+from gateway.jobs.desk import Desk, Link, cancelled
 from gateway.jobs.dispatch import Dispatcher
+from gateway.jobs.files import JobFiles, Owner
 from gateway.jobs.follow import Follower, Rules
 from gateway.jobs.hub import Hub
 from gateway.jobs.live import Board
@@ -19,6 +20,7 @@ from gateway.jobs.settle import Settler
 from gateway.jobs.submission import Submitter
 from gateway.jobs.views import Views
 from gateway.log import get_logger
+from gateway.store.files import Files
 from gateway.store.ledger import Ledger
 from gateway.upstream.server import Server
 
@@ -35,17 +37,32 @@ class Works:
         self,
         *,
         ledger: Ledger,
+        files: Files,
         server: Server,
         client_id: str,
         rules: Rules,
+        owner_of: Callable[[int], Awaitable[Owner]],
+        shared: Callable[[], frozenset[str]],
+        ask_shared: Callable[[], Awaitable[None]],
         history_days: int,
         now: Callable[[], float],
     ) -> None:
         board = Board()
         self.hub = Hub(board.count)
-        self.desk = Desk(ledger=ledger, board=board, hub=self.hub, server=server, link=Link(client_id), now=now)
-        self._history_days = history_days
         catalogue = Catalogue(server)
+        self.desk = Desk(
+            ledger=ledger,
+            board=board,
+            hub=self.hub,
+            server=server,
+            link=Link(client_id),
+            files=JobFiles(
+                files, catalogue, server=server.url, owner_of=owner_of, shared=shared, ask_shared=ask_shared
+            ),
+            now=now,
+        )
+        self._files = files
+        self._history_days = history_days
         self._settler = Settler(self.desk)
         self.canceller = Canceller(self.desk, self._settler)
         self._recovery = Recovery(self.desk, self._settler, self.canceller, catalogue)
@@ -68,10 +85,10 @@ class Works:
     async def stop(self) -> None:
         """Finish what is half done, and let the rest be: the next start reconciles it."""
         dispatching, *others = self._tasks
-        await _cancelled(*others)
+        await cancelled(*others)
         self.desk.link.up.clear()
         await asyncio.gather(self.submitter.drain(), self._dispatcher.drain(), self._settler.drain())
-        await _cancelled(dispatching)
+        await cancelled(dispatching)
 
     @property
     def connected(self) -> bool:
@@ -82,12 +99,7 @@ class Works:
         while True:
             try:
                 await self.desk.ledger.forget_before(self.desk.milliseconds() - self._history_days * DAY_MS)
+                await self._files.sweep()
             except StoreUnavailable as fault:
                 log.warning("old_jobs_kept", reason=fault.reason)
             await asyncio.sleep(HOUR)
-
-
-async def _cancelled(*tasks: asyncio.Task[None]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

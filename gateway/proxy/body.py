@@ -4,7 +4,7 @@ It does not know where the bytes go.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 
 from starlette.types import Receive
 
@@ -34,7 +34,7 @@ class RequestBody:
         if self.length is not None and self.length > limit:
             raise _too_large(limit)
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
         """The body as it arrives; the client is read no faster than the pieces are taken.
 
         Raises ClientLeftError, and TooLarge for a chunked body that turns out to be over the limit.

@@ -16,6 +16,7 @@ from gateway.proxy.answer import Answers, Asked, send_answer
 from gateway.proxy.body import ClientLeftError, RequestBody
 from gateway.proxy.departure import Departure
 from gateway.proxy.headers import answer_headers, request_headers, treatment_of
+from gateway.proxy.rewrite import Rewrites, Rewritten, as_it_came
 from gateway.upstream.server import Incoming, Outgoing, Server
 
 # A model load holds ComfyUI's interpreter for 40 s and more; a request that waits for it is answered late, not lost.
@@ -32,10 +33,10 @@ Socket = Callable[[Call, Principal, Scope, Receive, Send], Awaitable[None]]
 class Proxy:
     """ComfyUI's whole address space, as an ASGI application; refusals leave as GatewayErrors.
 
-    `guard` raises when the principal may not. `answers` are the handlers of the rows that we answer, `socket` takes
-    over websockets. `extra_routes` and `upload_limit` (in bytes) are looked up by role, `silence` is how many seconds
-    ComfyUI may say nothing. An error after the first byte of an answer leaves too, and the connection must then be
-    aborted, so that nobody takes half a file for a whole one.
+    `guard` raises when the principal may not. `answers` are the handlers of the rows that we answer, `rewrites` those
+    of the rows that are asked in other words, `socket` takes over websockets. `extra_routes` and `upload_limit` (in
+    bytes) are looked up by role, `silence` is how many seconds ComfyUI may say nothing. An error after the first byte
+    of an answer leaves too, and the connection must then be aborted, so that nobody takes half a file for a whole one.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Proxy:
         guard: Guard,
         server: Server,
         answers: Answers,
+        rewrites: Rewrites,
         socket: Socket,
         extra_routes: Callable[[str], Collection[str]],
         upload_limit: Callable[[str], int],
@@ -54,6 +56,7 @@ class Proxy:
         self._guard = guard
         self._server = server
         self._answers = answers
+        self._rewrites = rewrites
         self._socket = socket
         self._extra_routes = extra_routes
         self._upload_limit = upload_limit
@@ -70,7 +73,7 @@ class Proxy:
                 await self._open_socket(call, principal, scope, receive, send)  # 4. answered by us:
             elif call.row.becomes in (Becomes.BUILD, Becomes.OFF):
                 await self._answer(call, principal, scope, receive, send)
-            elif call.row.becomes in (Becomes.PASS, Becomes.ADMIN):
+            elif call.row.becomes in (Becomes.PASS, Becomes.ADMIN, Becomes.OWN):
                 await self._forward(call, principal, scope, receive, send)  # or by ComfyUI
             else:
                 raise RouteNotAllowed("The gateway does not pass this route on.", reason=f"row {call.row.pattern}")
@@ -79,21 +82,33 @@ class Proxy:
 
     async def _forward(self, call: Call, principal: Principal, scope: Scope, receive: Receive, send: Send) -> None:
         body = self._body(call, principal, scope, receive)
-        outgoing = Outgoing(  # 5. built anew
+        asked = Asked(call, principal, scope["headers"], receive)
+        wanted = await self._rewritten(asked, body)  # 5. in the caller's own terms,
+        outgoing = Outgoing(  # and built anew
             method=call.method,
-            target=call.raw_path + b"?" + call.query if call.query else call.raw_path,
-            headers=request_headers(scope["headers"]),
-            body=body.pieces() if body else None,
-            length=body.length if body else None,
+            target=wanted.target,
+            headers=request_headers(scope["headers"], own=wanted.headers),
+            body=wanted.pieces,
+            length=wanted.length,
             idle_timeout=self._silence,
         )
         async with Departure(receive, body):
             answer = await self._server.exchange(outgoing)  # 6. asked
             try:
-                last = await stream_back(answer, call, principal, send)  # 7. streamed back
+                ours = await wanted.replaced(answer)
+                if ours is None:
+                    last = await stream_back(answer, call, principal, send)  # 7. streamed back
             finally:
                 await answer.release()
-        await send({"type": "http.response.body", "body": last})
+        if ours is not None:
+            await send_answer(ours, send, with_body=call.method != "HEAD")
+        else:
+            await send({"type": "http.response.body", "body": last})
+
+    async def _rewritten(self, asked: Asked, body: RequestBody | None) -> Rewritten:
+        if asked.call.row.becomes is Becomes.OWN:
+            return await self._rewrites[asked.call.row.answer](asked, body)
+        return as_it_came(asked.call, body)
 
     async def _answer(self, call: Call, principal: Principal, scope: Scope, receive: Receive, send: Send) -> None:
         asked = Asked(call, principal, scope["headers"], receive)

@@ -9,7 +9,9 @@ from sqlalchemy import Connection
 from gateway.errors import StoreUnavailable
 from gateway.store import schema
 from gateway.store.changes import Changes, SQLiteChanges
+from gateway.store.files import Files
 from gateway.store.ledger import Ledger
+from gateway.store.roots import Roots
 from gateway.store.servers import Servers
 from gateway.store.sessions import Sessions
 from gateway.store.tokens import Tokens
@@ -30,6 +32,8 @@ class Store:
         self.servers: Final = Servers(transactions)
         self.ledger: Final = Ledger(transactions)
         self.user_files: Final = UserFiles(transactions)
+        self.files: Final = Files(transactions)
+        self.roots: Final = Roots(self.users)
         self.changes: Final[Changes] = SQLiteChanges(transactions.path)
         self.transactions: Final = transactions
 

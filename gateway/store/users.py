@@ -15,7 +15,7 @@ from gateway.store.tables import sessions, users
 from gateway.store.transactions import Transactions
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", re.ASCII)
-_KEY_BYTES: Final = 10
+_KEY_BYTES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)

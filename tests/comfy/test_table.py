@@ -17,6 +17,18 @@ from gateway.errors import (
 
 HANDLERS = {
     "submit",
+    "view",
+    "upload_image",
+    "upload_mask",
+    "list_files",
+    "object_info",
+    "object_info_class",
+    "system_stats",
+    "list_embeddings",
+    "list_model_folders",
+    "list_models",
+    "model_metadata",
+    "model_preview",
     "get_prompt",
     "get_queue",
     "post_queue",
@@ -80,17 +92,18 @@ PROTOCOL = """
 GET /prompt build; POST /prompt build; GET /queue build; POST /queue build; POST /interrupt build; GET /history build
 GET /history/x build; POST /history build; POST /free admin; GET /api/jobs build; GET /api/jobs/x build
 POST /api/jobs/x/cancel build; POST /api/jobs/cancel build; GET /api/api/jobs build; POST /api/api/jobs/cancel build
-GET /view pass; POST /upload/image pass; POST /upload/mask pass; GET /view_metadata/checkpoints pass
-GET /internal/files/output pass; GET /models pass; GET /models/loras pass; GET /models/custom_nodes deny
-GET /experiment/models pass; GET /experiment/models/loras pass; GET /experiment/models/preview/loras/0/a/b.png pass
-GET /embeddings pass; GET /api/assets off; GET /api/tags off; PUT /api/assets/x off; DELETE /api/assets/x off
+GET /view own; POST /upload/image own; POST /upload/mask own; GET /view_metadata/checkpoints own
+GET /internal/files/output build; GET /models pass; GET /models/loras build; GET /models/custom_nodes deny
+GET /experiment/models build; GET /experiment/models/loras build; GET /experiment/models/preview/loras/0/a/b.png own
+GET /embeddings build; GET /api/assets off; GET /api/tags off; PUT /api/assets/x off; DELETE /api/assets/x off
 GET /api/assets/x/content off; POST /api/assets/x/tags off; DELETE /api/assets/x/tags off; POST /api/assets off
 POST /api/assets/from-hash off; HEAD /api/assets/hash/x off; GET /api/assets/tags/refine off
 POST /api/assets/seed off; POST /api/assets/seed/cancel off; POST /api/assets/prune off; GET /api/assets/seed/status off
 GET /users build; POST /users deny; GET /settings build; POST /settings build; GET /settings/Comfy.A build
 POST /settings/Comfy.A build; GET /userdata build; GET /v2/userdata build; GET /userdata/a%2Fb.json build
 POST /userdata/a%2Fb.json build; DELETE /userdata/a%2Fb.json build; POST /userdata/a%2Fb.json/move/c%2Fd.json build
-GET /object_info pass; GET /object_info/KSampler pass; GET /system_stats pass; GET /features pass; GET /extensions pass
+GET /object_info build; GET /object_info/KSampler build; GET /system_stats build; GET /features pass
+GET /extensions pass
 GET /workflow_templates pass; GET /i18n pass; GET /global_subgraphs pass; GET /global_subgraphs/x pass
 GET /node_replacements pass; GET /internal/logs admin
 GET /internal/logs/raw admin; PATCH /internal/logs/subscribe admin
@@ -121,7 +134,7 @@ def test_every_route_of_the_protocol(method: str, path: str, becomes: str) -> No
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.method} {row.pattern}")
 def test_rows_are_whole(row: Row) -> None:
     """Rows that the gateway answers name a handler; what changes something needs more than `read`, ADMIN rows admin."""
-    assert bool(row.answer) == (row.becomes in (Becomes.BUILD, Becomes.OFF))
+    assert bool(row.answer) == (row.becomes in (Becomes.BUILD, Becomes.OWN, Becomes.OFF))
     assert row.answer in HANDLERS | {""}
     assert row.mutates or row.method == "GET"
     assert not row.mutates or row.needs in ("submit", "admin")

@@ -150,9 +150,9 @@ def test_what_is_planned_is_said_so(name: str, tmp_path: Path) -> None:
 
 def test_planned_limits_of_roles_are_said_so(tmp_path: Path) -> None:
     """A limit that is not enforced yet is refused, once, by its name."""
-    toml = '[roles.member]\ngpu_seconds_per_day = 3600\nnodes = { deny = ["A"], trusted_packs = ["B"] }\n'
+    toml = '[roles.member]\ngpu_seconds_per_day = 3600\nrates = { submit = "1/second", view = "9/second" }\n'
     found = problems(tmp_path=tmp_path, toml=toml)
-    assert sorted(line.split(" ")[0] for line in found) == ["roles.member.gpu_seconds_per_day", "roles.member.nodes"]
+    assert sorted(line.split(" ")[0] for line in found) == ["roles.member.gpu_seconds_per_day", "roles.member.rates"]
     assert all(line.endswith("is not available yet") for line in found)
 
 
@@ -176,3 +176,13 @@ def test_secrets_stay_out_of_messages_and_text(tmp_path: Path) -> None:
     settings = given(tmp_path, "", {"GATEWAY_SECRET_KEY": long})
     assert long not in repr(settings) + str(settings)
     assert settings.secret_key is not None and settings.secret_key.get_secret_value() == long
+
+
+def test_a_role_says_which_nodes_and_models(tmp_path: Path) -> None:
+    """Nodes and models of a role are tables of patterns; a word that they do not have is named as a problem."""
+    toml = '[roles.member]\nnodes = { trusted_packs = ["a"] }\nmodels = { deny = ["loras/private/*"] }\n'
+    member = given(tmp_path, toml).roles["member"]
+    assert (member.nodes.trusted_packs, member.nodes.deny) == (("a",), ())
+    assert (member.models.allow, member.models.deny) == (("*",), ("loras/private/*",))
+    (problem,) = problems(toml='[roles.member.nodes]\ntrust = ["a"]\n', tmp_path=tmp_path)
+    assert "nodes" in problem and "trust" in problem

@@ -89,7 +89,10 @@ def start_gateway(comfy: Comfy, data_dir: Path, *words: str, port: int | None = 
     port = port or free_port()
     log = data_dir / "gateway.log"
     data_dir.mkdir(exist_ok=True)
+    settings = data_dir / "gateway.toml"
+    settings.write_text('[roles.member]\nnodes = { trusted_packs = ["lab_slow"] }\n')
     command = [sys.executable, "-m", "gateway", "serve", "--comfyui", comfy.url, "--port", str(port)]
+    command += ["--config", str(settings)]
     with log.open("ab") as output:
         process = subprocess.Popen(
             [*command, "--data-dir", str(data_dir), *words], stdout=output, stderr=subprocess.STDOUT

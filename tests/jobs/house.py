@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from gateway.comfy import prompt
+from gateway.comfy.graph_policy import Policy
 from gateway.demo.server import Happening, Simulator
+from gateway.jobs.files import Owner
 from gateway.jobs.follow import Rules
 from gateway.jobs.hub import Listener, Outbox, Payload
 from gateway.jobs.live import Live
@@ -134,9 +136,13 @@ class House:
         await self.server.start()
         self.works = Works(
             ledger=self.store.ledger,
+            files=self.store.files,
             server=self.server,
             client_id=CLIENT_ID,
             rules=self.rules,
+            owner_of=self._owner,
+            shared=frozenset,
+            ask_shared=self._nothing,
             history_days=90,
             now=time.time,
         )
@@ -145,6 +151,12 @@ class House:
         await self.works.start()
         if wait:
             await self.connected()
+
+    async def _nothing(self) -> None:
+        """No inputs are shared here."""
+
+    async def _owner(self, user_id: int) -> Owner:
+        return Owner(user_id, await self.store.roots.of(user_id), Policy(trusted_packs=("lab_slow",)))
 
     async def connected(self) -> None:
         await self.until(lambda: self.works.connected, "the gateway takes jobs")

@@ -10,6 +10,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
@@ -17,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from gateway.demo.server import Simulator
 from gateway.errors import NoServer, QueueFull, UpstreamFault
 from gateway.jobs.post import Refused
+from tests.jobs.conftest import BOTH
 from tests.jobs.house import INVALID, House, Person, graph
 
 CAP = 4
@@ -29,6 +31,7 @@ WHICH = st.integers(0, 5)
 class Agreement(RuleBasedStateMachine):
     """Two users, one gateway, one ComfyUI that executes only when it is let; any of them may die."""
 
+    version: str
     template: Path
     people: tuple[Person, Person]
 
@@ -48,7 +51,7 @@ class Agreement(RuleBasedStateMachine):
 
     async def begin(self) -> None:
         place = Path(self.directory.name)
-        self.sim = Simulator(directory=place / "comfyui")
+        self.sim = Simulator(version=self.version, directory=place / "comfyui")
         await self.sim.start()
         self.house = House(self.sim, self.template, place)
         self.ears = [self.house.listen(person, "browser") for person in self.people]
@@ -235,18 +238,20 @@ class Agreement(RuleBasedStateMachine):
         assert started <= {*self.accepted, *self.unanswered}
 
 
-def test_the_ledger_and_the_server_agree(database: tuple[Path, Person, Person]) -> None:
+@pytest.mark.parametrize("chosen", BOTH)
+def test_the_ledger_and_the_server_agree(database: tuple[Path, Person, Person], chosen: str) -> None:
     """For any sequence of submit, cancel, interrupt, clear, finish, gateway kill, server kill and lost answers, the
     ledger and the server agree at the end."""
 
     class Here(Agreement):
+        version = chosen
         template = database[0]
         people = database[1:]
 
     run_state_machine_as_test(
         Here,
         settings=settings(
-            max_examples=20,
+            max_examples=12,
             stateful_step_count=14,
             derandomize=True,
             deadline=None,

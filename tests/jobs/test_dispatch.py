@@ -126,7 +126,8 @@ async def test_the_charge_becomes_the_truth(house: House, alice: Person) -> None
 
 async def test_a_refused_hand_over_fails_the_job(house: House, sim: Simulator, alice: Person, bob: Person) -> None:
     """A job that ComfyUI accepted once and refuses at hand-over ends failed, with an event, and the next one goes."""
-    name = sim.directory / "input" / "there.png"
+    name = sim.directory / "input" / (await house.store.roots.of(alice.id)).path / "there.png"
+    name.parent.mkdir(parents=True)
     name.write_bytes(b"not looked into")
     await hold(house)
     held = [await house.submit(bob, graph(f"held{number}")) for number in range(2)]

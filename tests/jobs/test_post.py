@@ -4,9 +4,13 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
+from gateway.comfy import clean_errors
+from gateway.comfy.clean_errors import Reader
+from gateway.comfy.files import Root
 from gateway.comfy.prompt import Submission
 from gateway.demo.server import Simulator
 from gateway.errors import NoServer, UpstreamFault
@@ -44,13 +48,25 @@ async def send(desk: Desk, live: Live, nodes: Graph, **fields: object) -> Posted
     return await post(desk, live, Submission(prompt=nodes, **fields), number=3.0, created_ms=5)
 
 
+class NothingToTranslate:
+    """Files of a job that names none."""
+
+    async def rooted(self, user_id: int, prompt: Graph) -> Graph:
+        return prompt
+
+    async def refusal(self, live: Live, prompt: Graph, body: Any) -> Any:
+        return clean_errors.told(body, Reader(Root("0" * 32)))
+
+
 async def answer_of(raw: bytes) -> Posted | Refused:
     """What is made of an answer."""
     async with answering(raw) as url:
         server = Server(url)
         await server.start()
         board = Board()
-        desk = Desk(ledger=None, board=board, hub=Hub(board.count), server=server, link=Link("x"))
+        desk = Desk(
+            ledger=None, board=board, hub=Hub(board.count), server=server, link=Link("x"), files=NothingToTranslate()
+        )
         try:
             return await send(desk, job(), graph(1))
         finally:

@@ -3,6 +3,7 @@
 import pytest
 
 from gateway.comfy import jobs as shapes
+from gateway.comfy.files import visible_json
 from gateway.comfy.listing import JobsQuery
 from gateway.demo.server import Simulator
 from gateway.errors import UpstreamFault
@@ -54,7 +55,7 @@ async def test_history_entries_are_comfyuis(house: House, sim: Simulator, alice:
     shown = shapes.history(await house.works.views.history(alice.id, limit=9, offset=None))
     assert list(shown) == ids
     for number, prompt_id in enumerate(ids):
-        theirs, ours = sim.history[prompt_id], shown[prompt_id]
+        theirs, ours = visible_json(sim.history[prompt_id], await house.store.roots.of(alice.id)), shown[prompt_id]
         assert (ours["outputs"], ours["meta"]) == (theirs["outputs"], theirs["meta"])
         assert ours["status"]["status_str"] == theirs["status"]["status_str"]
         assert ours["prompt"][:3] == [number, prompt_id, theirs["prompt"][2]]

@@ -13,7 +13,10 @@ from uvicorn.server import ServerState
 
 from gateway.errors import GatewayError, Unauthenticated
 from gateway.identity.principal import Principal
+from gateway.proxy.answer import Asked
+from gateway.proxy.body import RequestBody
 from gateway.proxy.forward import Proxy
+from gateway.proxy.rewrite import Rewritten, as_it_came
 from gateway.upstream.server import Server
 
 EVERYTHING = frozenset({"read", "submit", "admin"})
@@ -159,6 +162,11 @@ async def authenticate(scope: Scope) -> Principal:
     return Principal(1, name, "member", EVERYTHING, via, None, None)
 
 
+async def unchanged(asked: Asked, body: RequestBody | None) -> Rewritten:
+    """The rows that are asked in other words are asked in the client's own here."""
+    return as_it_came(asked.call, body)
+
+
 @pytest.fixture
 async def gateway(comfyui: ComfyUI) -> AsyncIterator[Callable[..., Awaitable[Gateway]]]:
     """Start a gateway in front of the fake; keyword arguments replace the proxy's parts.
@@ -175,6 +183,7 @@ async def gateway(comfyui: ComfyUI) -> AsyncIterator[Callable[..., Awaitable[Gat
             "guard": lambda principal, call, scope: None,
             "server": upstream,
             "answers": {},
+            "rewrites": dict.fromkeys(("view", "upload_image", "upload_mask", "model_preview"), unchanged),
             "socket": None,
             "extra_routes": lambda role: (),
             "upload_limit": lambda role: 1_000_000,

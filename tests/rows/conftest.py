@@ -23,6 +23,11 @@ from tests.rows.nginx import PROXY_ADDRESS, start_nginx
 from tests.rows.odd import Odd
 
 PEOPLE = {"alice": "member", "bob": "member", "root": "admin"}
+SETTINGS = f"""
+trusted_proxies = ["{PROXY_ADDRESS}"]
+[roles.member]
+nodes = {{ trusted_packs = ["lab_slow"] }}
+"""
 
 
 async def settle(
@@ -56,8 +61,9 @@ def build(tmp_path_factory: pytest.TempPathFactory, started: ExitStack) -> Build
     started.callback(odd.stop)
     odd.start()
     data_dir = tmp_path_factory.mktemp("gateway")
-    (data_dir / "gateway.toml").write_text(f'trusted_proxies = ["{PROXY_ADDRESS}"]\n')
-    door = start_gateway(Comfy(odd.url), data_dir, "--config", str(data_dir / "gateway.toml"))
+    settings = data_dir / "rows.toml"
+    settings.write_text(SETTINGS)
+    door = start_gateway(Comfy(odd.url), data_dir, "--config", str(settings))
     started.callback(stop, door.process)
     tokens, passwords = asyncio.run(settle(data_dir, PEOPLE))
     port = urlsplit(door.url).port or 0

@@ -7,13 +7,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 PATIENCE = 15.0
-_ASKED = re.compile(rb"^[A-Z]+ \S*[?&]odd=([\w-]+)")
+_ASKED = re.compile(rb"[A-Z]+ (?:\S*[?&]odd=|(?:[^\r\n]+\r\n)+?(?i:x-odd): )([\w-]+)")
 
 
 @dataclass(slots=True)
 class Odd:
-    """A request with `odd=<name>` in its query gets the bytes `answers[name]`, as soon as its head has come; all else
-    goes through unchanged.
+    """A request with `odd=<name>` in its query, or with a header `X-Odd: <name>` where the gateway writes the query
+    anew, gets the bytes `answers[name]`, as soon as its head has come; all else goes through unchanged.
 
     `heads` are the requests that were answered so. The connection is closed behind the answer, unless its name is in
     `kept`: then another such request may follow. An answer with a gate waits until that is set.

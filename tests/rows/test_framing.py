@@ -200,12 +200,16 @@ def test_S20_http_2_is_not_offered_further(front: Front) -> None:
 
 def test_S21_an_answer_before_the_body_was_read(front: Front) -> None:
     """ComfyUI answers an upload early and closes: that answer or 502, and the next request has a fresh connection."""
-    front.house.odd.answers["S21"] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nearly"
+    front.house.odd.answers["S21"] = b'HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{"name": "early"}'
     kind = b"Content-Type: multipart/form-data; boundary=b"
+    part = b'--b\r\nContent-Disposition: form-data; name="image"; filename="late"\r\n\r\n'
+    form = part + b"x" * 3_000_000 + b"\r\n--b--\r\n"
+    asked = len(front.house.odd.heads)
     for _ in range(3):
-        reply = front.post("/upload/image?odd=S21", b"x" * 3_000_000, kind)
-        assert reply.status == 502 or reply.body == b"early"
+        reply = front.post("/upload/image", form, kind, b"X-Odd: S21")
+        assert reply.status == 502 or reply.json() == {"name": "early", "subfolder": "", "type": "input"}
         require_unmixed(front)
+    assert len(front.house.odd.heads) == asked + 3
 
 
 LARGE = 200_000

@@ -101,7 +101,7 @@ def test_P11_an_encoded_slash_in_a_name(front: Front) -> None:
     name = f"/userdata/workflows%2F{front.mark('P11')}.json"
     assert front.post(name, b'{"a": 1}').status == 200
     assert front.get(name).body == b'{"a": 1}'
-    target = "/object_info/Lab%2Fslow%20%E4%BD%A0"
+    target = "/experiment/models/preview/checkpoints/0/Lab%2Fslow%20%E4%BD%A0.png"
     front.get(target, row="P11")
     assert [asked for _, asked, _ in front.seen("P11")] == [target]
 

@@ -1,0 +1,208 @@
+"""Which files are whose: uploads, and the outputs whose place on the server says nothing about their owner.
+
+It does not know where files are or whether they still exist. Uploads are kept by the name that their owner sees,
+recorded outputs by the name that the server gives them.
+
+Temp names come again after a restart of a server, so records belong to one lifetime of its process, a boot. Outputs
+stay on its disk: their records of former boots stay too, and count where this boot has none.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Table, and_, delete, insert, literal, or_, select, tuple_, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.comfy.files import FileRef, FileType
+from gateway.store.tables import jobs, own_files, recorded_files, server_boots
+from gateway.store.transactions import Transactions
+
+EARLIER: Final = ""
+"""The boot of outputs that were recorded in former boots."""
+MOST_LISTED: Final = 10_000
+_BATCH: Final = 1000
+"""File names in one statement, of which SQLite takes 32,766 values."""
+
+_REFERENCE: Final = ("type", "subfolder", "filename")
+_RECORD_OF: Final = (recorded_files.c.server, recorded_files.c.boot, *(recorded_files.c[name] for name in _REFERENCE))
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Of the names that were asked about: those recorded for the user, and those that the user uploaded."""
+
+    recorded: frozenset[FileRef]
+    uploaded: frozenset[FileRef]
+
+
+class Files:
+    """The tables of uploads, of recorded files and of boots. `server` is a server's URL, times are in milliseconds."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions: Final = transactions
+
+    async def note_upload(self, user_id: int, ref: FileRef, *, size: int, now: int) -> None:
+        """Remember a file that the user put on the server, by its visible name; again, when it was replaced."""
+        row = {"user_id": user_id, **_row(ref), "size": size, "created_at": now}
+        changed = {name: row[name] for name in ("size", "created_at")}
+        async with self._transactions.write() as connection:
+            await connection.execute(upsert(own_files).values(row).on_conflict_do_update(set_=changed))
+
+    async def uploads(self, user_id: int, type_: FileType) -> tuple[FileRef, ...]:
+        """The user's uploads by visible name, newest first, 10,000 at the most."""
+        mine = and_(own_files.c.user_id == user_id, own_files.c.type == type_)
+        newest = (own_files.c.created_at.desc(), own_files.c.filename)
+        query = select(*_columns(own_files)).where(mine).order_by(*newest).limit(MOST_LISTED)
+        async with self._transactions.read() as connection:
+            return tuple(FileRef(*row) for row in await connection.execute(query))
+
+    async def is_upload(self, user_id: int, ref: FileRef) -> bool:
+        """Whether the user uploaded a file of this visible name."""
+        async with self._transactions.read() as connection:
+            return bool(await _uploaded(connection, user_id, [ref]))
+
+    async def known(self, user_id: int, server: str, refs: Collection[FileRef]) -> Known:
+        """What is known of these visible names, for this user and in the server's present boot."""
+        recorded: set[FileRef] = set()
+        uploaded: set[FileRef] = set()
+        async with self._transactions.read() as connection:
+            for batch in _batches(refs):
+                recorded.update(await _recorded(connection, user_id, server, batch))
+                uploaded.update(await _uploaded(connection, user_id, batch))
+        return Known(frozenset(recorded), frozenset(uploaded))
+
+    async def record(self, server: str, boot: str, *refs: FileRef, user_id: int, prompt_id: str) -> bool:
+        """Note that a job of this user made these files.
+
+        False when this boot has recorded one of them for another user already, who then keeps it; the others are noted.
+        """
+        job = {"server": server, "boot": boot, "user_id": user_id, "prompt_id": prompt_id}
+        owners: set[int] = set()
+        async with self._transactions.write() as connection:
+            for batch in _batches(refs):
+                rows = [{**job, **_row(ref)} for ref in batch]
+                await connection.execute(upsert(recorded_files).values(rows).on_conflict_do_nothing())
+                there = (*_in_boot(server, boot), _is_one_of(recorded_files, batch))
+                owners.update(await connection.scalars(select(recorded_files.c.user_id).where(*there).distinct()))
+        return owners <= {user_id}
+
+    async def owner(self, server: str, boot: str, ref: FileRef) -> int | None:
+        """The id of the user for whom this boot recorded a file, by the name that the server gives it."""
+        query = select(recorded_files.c.user_id).where(*_in_boot(server, boot), _is_one_of(recorded_files, [ref]))
+        async with self._transactions.read() as connection:
+            return await connection.scalar(query)
+
+    async def recorded(self, user_id: int, server: str, type_: FileType) -> tuple[FileRef, ...]:
+        """The user's recorded files of the present boot, newest job first, 10,000 at the most."""
+        present = select(server_boots.c.boot).where(server_boots.c.server == server).scalar_subquery()
+        table = recorded_files.outerjoin(jobs, jobs.c.prompt_id == recorded_files.c.prompt_id)
+        query = (
+            select(*_columns(recorded_files))
+            .select_from(table)
+            .where(*_in_boot(server, present), recorded_files.c.user_id == user_id, recorded_files.c.type == type_)
+            .order_by(jobs.c.seq.desc(), recorded_files.c.filename.desc())
+            .limit(MOST_LISTED)
+        )
+        async with self._transactions.read() as connection:
+            return tuple(FileRef(*row) for row in await connection.execute(query))
+
+    async def boot(self, server: str, mint: Callable[[], str]) -> str:
+        """The boot that the server was in when we last knew; the first is minted when we meet the server."""
+        async with self._transactions.write() as connection:
+            known = await connection.scalar(select(server_boots.c.boot).where(server_boots.c.server == server))
+            if known is not None:
+                return str(known)
+            boot = mint()
+            await connection.execute(insert(server_boots).values(server=server, boot=boot))
+            return boot
+
+    async def new_boot(self, server: str, mint: Callable[[], str]) -> str:
+        """The server was started anew: its temp folder is empty, and what is recorded from here on is of a new boot."""
+        boot = mint()
+        row = {"server": server, "boot": boot, "last_prompt_id": None}
+        async with self._transactions.write() as connection:
+            await connection.execute(upsert(server_boots).values(row).on_conflict_do_update(set_=row))
+            await _end_boots(connection, server)
+            # The uploads of a gateway with one server: what was in temp is gone with the rest.
+            await connection.execute(delete(own_files).where(own_files.c.type == "temp"))
+        return boot
+
+    async def last_prompt(self, server: str) -> str | None:
+        """A prompt id that the server had in its history in this boot, as a mark to know the boot by."""
+        async with self._transactions.read() as connection:
+            return await connection.scalar(select(server_boots.c.last_prompt_id).where(server_boots.c.server == server))
+
+    async def note_prompt(self, server: str, prompt_id: str) -> None:
+        """Set that mark."""
+        mine = server_boots.c.server == server
+        async with self._transactions.write() as connection:
+            await connection.execute(update(server_boots).where(mine).values(last_prompt_id=prompt_id))
+
+    async def sweep(self) -> int:
+        """Forget the records of jobs that the ledger has forgotten; how many. It keeps the table from growing for ever.
+
+        A temp file so old is seen by nobody any more, until its server starts anew.
+        """
+        async with self._transactions.write() as connection:
+            kept = select(jobs.c.prompt_id)
+            old = delete(recorded_files).where(recorded_files.c.prompt_id.not_in(kept))
+            return (await connection.execute(old)).rowcount
+
+
+async def _end_boots(connection: AsyncConnection, server: str) -> None:
+    """Outputs of the boots before keep their owner: the last one for whom the name was recorded."""
+    of_server = recorded_files.c.server == server
+    await connection.execute(delete(recorded_files).where(of_server, recorded_files.c.type == "temp"))
+    columns = [column for column in recorded_files.columns if column.name != "boot"]
+    ended = select(*columns, literal(EARLIER).label("boot")).where(of_server, recorded_files.c.boot != EARLIER)
+    names = [column.name for column in (*columns, recorded_files.c.boot)]
+    moved = upsert(recorded_files).from_select(names, ended)
+    changed = {name: moved.excluded[name] for name in ("user_id", "prompt_id")}
+    await connection.execute(moved.on_conflict_do_update(index_elements=_RECORD_OF, set_=changed))
+    await connection.execute(delete(recorded_files).where(of_server, recorded_files.c.boot != EARLIER))
+
+
+async def _recorded(connection: AsyncConnection, user_id: int, server: str, refs: Sequence[FileRef]) -> set[FileRef]:
+    """Those whose newest record names this user."""
+    present = select(server_boots.c.boot).where(server_boots.c.server == server).scalar_subquery()
+    boots = or_(
+        recorded_files.c.boot == present,
+        and_(recorded_files.c.boot == EARLIER, recorded_files.c.type == "output"),
+    )
+    query = select(*_columns(recorded_files), recorded_files.c.user_id).where(
+        recorded_files.c.server == server, boots, _is_one_of(recorded_files, refs)
+    )
+    # EARLIER sorts first, so that the present boot has the last word.
+    rows = await connection.execute(query.order_by(recorded_files.c.boot))
+    owners = {FileRef(*row[:3]): row[3] for row in rows}
+    return {ref for ref, owner in owners.items() if owner == user_id}
+
+
+async def _uploaded(connection: AsyncConnection, user_id: int, refs: Sequence[FileRef]) -> set[FileRef]:
+    query = select(*_columns(own_files)).where(own_files.c.user_id == user_id, _is_one_of(own_files, refs))
+    return {FileRef(*row) for row in await connection.execute(query)}
+
+
+def _in_boot(server: str, boot: Any) -> tuple[ColumnElement[bool], ...]:
+    return recorded_files.c.server == server, recorded_files.c.boot == boot
+
+
+def _columns(table: Table) -> list[Any]:
+    return [table.c[name] for name in _REFERENCE]
+
+
+def _is_one_of(table: Table, refs: Iterable[FileRef]) -> ColumnElement[bool]:
+    return tuple_(*_columns(table)).in_([(ref.type, ref.subfolder, ref.filename) for ref in refs])
+
+
+def _row(ref: FileRef) -> dict[str, str]:
+    return {"type": ref.type, "subfolder": ref.subfolder, "filename": ref.filename}
+
+
+def _batches(refs: Iterable[FileRef]) -> Iterator[list[FileRef]]:
+    left = iter(refs)
+    while batch := list(islice(left, _BATCH)):
+        yield batch
