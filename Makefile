@@ -1,4 +1,4 @@
-# Every verb sets up its own .venv first: a bare Debian 12 with git, make and Python 3.11 is enough.
+# demo, run, test, lint, types and bench set up .venv first: a bare Debian 12 with git, make and Python 3.11 is enough.
 PYTHON ?= python3
 BIN := .venv/bin
 COMFYUI ?= http://127.0.0.1:8188

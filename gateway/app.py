@@ -25,6 +25,7 @@ from gateway.errors import StoreUnavailable
 from gateway.identity.jwt import Keys
 from gateway.identity.passwords import Passwords
 from gateway.identity.principal import Principal
+from gateway.jobs.desk import cancelled
 from gateway.jobs.files import Owner
 from gateway.jobs.follow import Rules
 from gateway.jobs.works import Works
@@ -122,12 +123,11 @@ class Gateway:
         gc.freeze()
 
     async def stop(self) -> None:
-        """Close in the opposite order."""
+        """Stop what asks first, then the jobs, then what they stand on."""
         if self.works and self._server and self._store and self._authenticator:
             await self._authenticator.close()
             if self._asking:
-                self._asking.cancel()
-                await asyncio.gather(self._asking, return_exceptions=True)
+                await cancelled(self._asking)
             await self.works.stop()
             await self._server.close()
             await self._store.close()
@@ -225,7 +225,8 @@ def has_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:
 
 
 def _rules(settings: Settings) -> Rules:
-    """Events reach users, not roles, so what any role may see is let through to the hub."""
+    """Roles name the events, but frames go to users: what any role lists under `broadcast`, every user gets; what any
+    role lists under `owner-of-running`, the running job's owner gets."""
     events = [role.events for role in settings.roles.values()]
     return Rules(
         broadcast=frozenset(name for rule in events for name in rule.broadcast),

@@ -16,7 +16,8 @@ from gateway.edge.websocket import QuietWebSocketProtocol
 from gateway.store.first_start import FirstAdmin
 
 WEBSOCKET_BYTES = 1024 * 1024
-"""What a client may send in one message; ComfyUI itself takes 4 MiB, of which nothing but flags is ever used."""
+"""What a client may send in one message, and so the largest workflow in an `execute`; POST /prompt takes
+`max_prompt_mb`."""
 
 
 def serve(
@@ -37,7 +38,7 @@ def serve(
 
 
 def server(settings: Settings, gateway: Gateway) -> uvicorn.Server:
-    """The HTTP server with its limits (security.md §2); not started."""
+    """The HTTP server with its limits ; not started."""
     return uvicorn.Server(
         uvicorn.Config(
             gateway,

@@ -31,10 +31,11 @@ _LATER_IN_ROLES: Final = {
     "rates",
     "storage_mb",
     "upload_mb_per_day",
+    "weight",
 }
 
 KeyPath = tuple[str, ...]
-"""Where a value stands: ("roles", "member", "weight")."""
+"""Where a value stands: ("roles", "member", "max_queued")."""
 
 
 class ConfigError(Exception):
@@ -85,7 +86,7 @@ def load(*, config: Path | None, flags: Mapping[str, object], environ: Mapping[s
 
 
 def origin_of(settings: Settings, key: str) -> Origin:
-    """Where the value of `key` came from; dots lead into tables: `roles.member.weight`."""
+    """Where the value of `key` came from; dots lead into tables: `roles.member.max_queued`."""
     return settings._origins.get(tuple(key.split(".")), "default")
 
 

@@ -72,12 +72,11 @@ class Models(BaseModel):
 
 
 class Role(BaseModel):
-    """What a role may do, and its limits. Sizes are in 1024 * 1024 bytes; `weight` is the share in the fair queue."""
+    """What a role may do, and its limits. Sizes are in 1024 * 1024 bytes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     permissions: frozenset[Permission]
-    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     max_queued: Annotated[int, Field(ge=1)] = 100
     max_upload_mb: Annotated[int, Field(ge=1)] = 100
     max_sockets: Annotated[int, Field(ge=1)] = 32

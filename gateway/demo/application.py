@@ -1,6 +1,6 @@
 """The routes of a simulated server, put together as ComfyUI registers its own.
 
-It does not know sockets or ports. The order and the doubling under /api decide which paths exist (trap 10).
+It does not know sockets or ports. The order and the doubling under /api decide which paths exist.
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
 """The execution cache: outputs of nodes, kept while the next prompt has a node of the same key.
 
-It does not know users, and that is the point: trap 6 of protocol.md. What is not an input (extra_pnginfo, the client)
+It does not know users, and that is the point. What is not an input (extra_pnginfo, the client)
 is not in the key; what is an input, declared or not, is.
 """
 

@@ -155,7 +155,7 @@ async def _image_size(call: Call) -> Done:
 
 
 def _send_text(call: Call, text: str) -> None:
-    """To ALL sockets and without a prompt id: trap 5."""
+    """To ALL sockets and without a prompt id, as core nodes do."""
     node = call.node_id.encode()
     call.events.send_binary(TEXT, struct.pack(">I", len(node)) + node + text.encode())
 

@@ -1,6 +1,6 @@
 """The event sockets: one loop that sends each message to each socket in turn, with ComfyUI's weaknesses.
 
-It does not know what the messages say. Traps 3, 4 and 12 of protocol.md are here on purpose: a missing client id means
+It does not know what the messages say. Its traps are here on purpose: a missing client id means
 everybody, a second socket of the same id takes over and is later deafened by the first, a stalled socket stalls all.
 """
 
@@ -52,7 +52,7 @@ class Events:
     async def publish(self) -> None:
         """Send queued messages for ever, one socket after the other.
 
-        A client id that cannot be a key (a list, a dict) raises TypeError here, which ends the whole process: trap 1.
+        A client id that cannot be a key (a list, a dict) raises TypeError here, which ends the whole process.
         """
         while True:
             message, to = await self._messages.get()
@@ -87,7 +87,7 @@ class Events:
             await self._greet(client_id)
             await self._listen(socket, client_id)
         finally:
-            # By id, not by socket: when a second socket has taken the id over, it is the one that goes deaf (trap 4).
+            # By id, not by socket: when a second socket has taken the id over, it is the one that goes deaf.
             self.sockets.pop(client_id, None)
             self.flags.pop(client_id, None)
             self._record.note("socket_closed", detail=client_id)

@@ -1,7 +1,7 @@
 """The worker: takes prompts from the queue and executes them one at a time.
 
 It does not know HTTP. What ComfyUI lets kill its worker thread kills this task: any exception outside a node's own
-work. The server then answers as before and never executes again (trap 1).
+work. The server then answers as before and never executes again.
 """
 
 import asyncio

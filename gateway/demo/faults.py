@@ -26,9 +26,9 @@ class Faults:
     slow_bytes_per_second: bodies trickle at this rate.
     drop_post_answer: so many next POST /prompt are carried out, but the connection is reset instead of answered.
     refuse_status: every request gets this status, and is not carried out.
-    deaf: events are silently sent to nobody, as trap 4 leaves a socket.
-    history_lag: seconds between execution_success and the entry in /history (protocol.md 2.1: it is a race there).
-    interrupt_lag: seconds between the check and the act of a targeted POST /interrupt (protocol.md 1.1: not atomic).
+    deaf: events are silently sent to nobody, as the late close of a socket of the same id leaves another.
+    history_lag: seconds between execution_success and the entry in /history: it is a race there.
+    interrupt_lag: seconds between the check and the act of a targeted POST /interrupt, which is not atomic there.
     """
 
     stop_executing: bool = False

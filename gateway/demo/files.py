@@ -1,6 +1,6 @@
 """GET /view and the uploads.
 
-It does not know who asks: every file is everybody's, as protocol.md 1.2 describes.
+It does not know who asks: every file is everybody's, as in ComfyUI.
 """
 
 import asyncio
@@ -119,7 +119,7 @@ async def upload_mask(request: web.Request) -> web.Response:
 def _upload(machine: Machine, post: MultiDictProxy[Any], *, masked: bool) -> web.Response:
     """A form's `image` into the folder of `type`; an unknown type raises, as it does there.
 
-    Only the folder of the type is enforced: a file NAME of `../alice/b.png` leaves the subfolder (trap 8).
+    Only the folder of the type is enforced: a file NAME of `../alice/b.png` leaves the subfolder.
     """
     image, kind, subfolder = post.get("image"), post.get("type", "input"), post.get("subfolder", "")
     root = machine.places.of(kind)

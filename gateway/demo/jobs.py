@@ -1,6 +1,6 @@
 """/api/jobs*, which newer servers answer from the same queue and history in another shape.
 
-It does not exist on the old version. An entry whose extra_pnginfo or workflow is no object raises, for all: trap 2.
+It does not exist on the old version. An entry whose extra_pnginfo or workflow is no object raises, for everybody.
 """
 
 import json
@@ -12,7 +12,7 @@ from gateway.demo.machine import MACHINE, Machine
 from gateway.demo.prompts import is_canonical
 from gateway.demo.queue import Item
 
-# Its paths carry the prefix that every route is registered under once more: /api/api/jobs answers too (trap 10).
+# Its paths carry the prefix that every route is registered under once more: /api/api/jobs answers too.
 routes = web.RouteTableDef()
 
 STATUSES = ("pending", "in_progress", "completed", "failed", "cancelled")

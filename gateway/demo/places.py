@@ -1,6 +1,6 @@
 """The folders of one simulated server, and which paths ComfyUI accepts in them.
 
-It does not know HTTP. That the old version lets paths escape is deliberate: protocol.md, trap 8.
+It does not know HTTP. That the old version lets paths escape is deliberate: it does.
 """
 
 import mimetypes

@@ -27,7 +27,7 @@ async def get_prompt(request: web.Request) -> web.Response:
 
 @routes.post("/prompt")
 async def post_prompt(request: web.Request) -> web.Response:
-    """Validate and queue a prompt (protocol.md 4)."""
+    """Validate and queue a prompt."""
     machine = request.app[MACHINE]
     body = await request.json()
     number = _number(machine, body)

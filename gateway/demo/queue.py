@@ -58,7 +58,7 @@ class PromptQueue:
         """Queue an item.
 
         With the number AND prompt_id of a pending one, the heap compares dicts: TypeError after the item was appended,
-        so the caller answers 500 with the job queued all the same (protocol.md 4.2).
+        so the caller answers 500 with the job queued all the same.
         """
         self._record.note("queued", item.prompt_id)
         heapq.heappush(self.pending, item)

@@ -29,7 +29,7 @@ class Target:
 def target(prefix: str, root: Path, *, size: tuple[int, int]) -> Target:
     """Where a filename_prefix leads below a root; makes the folder.
 
-    Raises PermissionError when it leads out of the root, which is an execution_error, not a 400 (protocol.md 5). An
+    Raises PermissionError when it leads out of the root, which is an execution_error, not a 400. An
     empty prefix gives the name ".", a trailing slash is lost.
     """
     normal = os.path.normpath(_expanded(prefix, size))

@@ -172,7 +172,7 @@ class Simulator:
         return taken
 
     def _die(self) -> None:
-        """The sending of events failed, which ends the whole of ComfyUI (trap 1)."""
+        """The sending of events failed, which ends the whole of ComfyUI."""
         self._dying = asyncio.get_running_loop().create_task(self.crash())
 
     async def _crash_and_return(self, restart_after: float | None) -> None:

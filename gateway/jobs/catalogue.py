@@ -1,6 +1,6 @@
 """The node classes of a workflow, as the server describes them. It does not know what they are used for.
 
-Asked once per class and kept until the server restarts, since a class cannot change while ComfyUI runs.
+Asked once per class and kept until the event socket is opened anew: a class cannot change while ComfyUI runs.
 """
 
 import asyncio
@@ -13,8 +13,8 @@ from gateway.upstream.server import Server
 ANSWER_SECONDS = 300.0
 """As for a submit: a server that loads a model answers late."""
 
-MOST_UNKNOWN = 10_000
-"""Names that the server does not have are remembered too, but not without end: a client can invent them."""
+MOST_KEPT = 10_000
+"""With so many names kept, one more that the server lacks is not remembered: clients can invent them without end."""
 
 
 class Catalogue:
@@ -26,7 +26,7 @@ class Catalogue:
         self._outputs: set[str] = set()
 
     def forget(self) -> None:
-        """The server restarted: its nodes may be others."""
+        """The event socket is new: the server may be another process, with other nodes."""
         self._known.clear()
         self._outputs.clear()
 
@@ -49,5 +49,5 @@ class Catalogue:
         known = describe({"name": name, **entry}) if isinstance(entry, dict) else None
         if isinstance(entry, dict) and entry.get("output_node"):
             self._outputs.add(name)
-        if known is not None or len(self._known) < MOST_UNKNOWN:
+        if known is not None or len(self._known) < MOST_KEPT:
             self._known[name] = known

@@ -62,7 +62,8 @@ class JobFiles:
         return visible
 
     async def rooted(self, user_id: int, prompt: Prompt) -> dict[str, Any]:
-        """The same prompt as ComfyUI gets it: every name below the owner's root. Raises FileNotAllowed."""
+        """The same prompt as ComfyUI gets it: every name below the owner's root. Raises FileNotAllowed, and
+        UpstreamFault when the server does not describe its nodes."""
         owner = await self._owner_of(user_id)
         classes = await self._catalogue.classes(_classes(prompt))
         refs = graph_files.read_files(prompt, classes, owner.root)

@@ -1,8 +1,7 @@
 """Follows the server: one event socket, always drained, whose frames move the ledger and go to their owners.
 
 It does not know browsers. Reading and working are two tasks, so that a slow database never makes ComfyUI wait: its one
-publish loop waits for each
-socket in turn (protocol.md, trap 12).
+publish loop waits for each socket in turn.
 """
 
 import asyncio
@@ -25,7 +24,7 @@ FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 5.0
 RETRY_SECONDS: Final = 1.0
 CAPABILITIES: Final = '{"type": "feature_flags", "data": {"supports_preview_metadata": true}}'
-"""Previews come with their prompt id; clients that did not ask for that get them without (design §5)."""
+"""Previews come with their prompt id; clients that did not ask for that get them without."""
 
 log = get_logger(__name__)
 
@@ -64,8 +63,8 @@ class Follower:
             await cancelled(worker, *self._strays)
 
     async def reconnect(self) -> None:
-        """Close the socket, wholly, before another opens: an old one that closes late would make the new one deaf (trap
-        4)."""
+        """Close the socket, wholly, before another opens: an old one that closes late would make the new one
+        deaf."""
         socket, self._socket = self._socket, None
         if socket:
             await socket.close()

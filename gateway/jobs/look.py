@@ -59,8 +59,7 @@ async def entry(desk: Desk, prompt_id: str, *, patience: float = ANSWER_SECONDS)
 
 
 async def whereabouts(desk: Desk, prompt_id: str) -> Place:
-    """Where a job is. The queue is read before the history: in this order a job was never seen in neither (protocol.md
-    §2.1)."""
+    """Where a job is. The queue is read before the history: in this order a job was never seen in neither."""
     place = (await queue(desk)).place(prompt_id)
     if place != "absent":
         return place

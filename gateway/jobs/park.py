@@ -62,7 +62,7 @@ async def park(desk: Desk, live: Live) -> None:
 
 
 async def leave(desk: Desk, live: Live) -> Place:
-    """Take a job out of ComfyUI's queue, and see that it is gone: if it started meanwhile, it runs (design §2.4).
+    """Take a job out of ComfyUI's queue, and see that it is gone: if it started meanwhile, it runs.
     `pending` is also the answer when there is none: it may be there."""
     try:
         await take_out(desk, live.prompt_id)

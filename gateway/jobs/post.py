@@ -73,20 +73,24 @@ async def _as_told(desk: Desk, live: Live, submission: Submission, outcome: Post
 
 
 async def _tried(desk: Desk, live: Live, submission: Submission, *, number: float, created_ms: int) -> Posted | Refused:
-    for left in reversed(range(TRIES)):
+    for _ in range(TRIES - 1):
         try:
-            graph = await _rooted(desk, live, submission)
-            body = prompt.outgoing(
-                graph, prompt_id=live.prompt_id, client_id=desk.link.client_id, number=number, create=created_ms
-            )
-            reply = await desk.server.send_json("POST", "/prompt", body, timeout=ANSWER_SECONDS)
+            return await _once(desk, live, submission, number=number, created_ms=created_ms)
         except NoServer:
-            if not left:
-                raise
             await asyncio.sleep(PAUSE_SECONDS)
-        else:
-            return _read(reply.status, reply.body)
-    raise NoServer("ComfyUI cannot be reached.", sent=False)
+    return await _once(desk, live, submission, number=number, created_ms=created_ms)
+
+
+async def _once(desk: Desk, live: Live, submission: Submission, *, number: float, created_ms: int) -> Posted | Refused:
+    body = prompt.outgoing(
+        await _rooted(desk, live, submission),
+        prompt_id=live.prompt_id,
+        client_id=desk.link.client_id,
+        number=number,
+        create=created_ms,
+    )
+    reply = await desk.server.send_json("POST", "/prompt", body, timeout=ANSWER_SECONDS)
+    return _read(reply.status, reply.body)
 
 
 async def _rooted(desk: Desk, live: Live, submission: Submission) -> Submission:
@@ -100,8 +104,8 @@ async def _rooted(desk: Desk, live: Live, submission: Submission) -> Submission:
 
 
 def _read(status: int, body: bytes) -> Posted | Refused:
-    """500 is ComfyUI's word for a body that broke it: it did not take the job, whose id no other has (protocol.md
-    §4.2). What a proxy in between says with 502 or 504 tells nothing."""
+    """500 is ComfyUI's word for a body that broke it: it did not take the job, whose id no other has. What a proxy in
+    between says with 502 or 504 tells nothing."""
     try:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError:

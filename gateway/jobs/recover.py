@@ -27,7 +27,7 @@ DEAF_SECONDS: Final = 10.0
 heard by it."""
 LOOK_EVERY_SECONDS: Final = 5.0
 ABSENT_SECONDS: Final = 30.0
-"""A POST without an answer can arrive late: one look missed 8 of 9 jobs that were there 2.5 s later (design §4.6)."""
+"""A POST without an answer can arrive late: one look missed 8 of 9 jobs that were there 2.5 s later."""
 REFUSED_SECONDS: Final = 3.0
 """A port that refuses for this long has no process behind it, so what ran there is lost; a restarting one is not waited
 for."""
@@ -41,7 +41,7 @@ log = get_logger(__name__)
 
 
 class Recovery:
-    """Compares and repairs. `follower` is set once it exists: each needs the other."""
+    """Compares and repairs. The follower is handed to `watch`, because it is made later and needs `arrived`."""
 
     def __init__(self, desk: Desk, settler: Settler, canceller: Canceller, catalogue: Catalogue) -> None:
         self._desk, self._settler, self._canceller, self._catalogue = desk, settler, canceller, catalogue

@@ -113,12 +113,12 @@ class Settler:
         """Write down what ComfyUI's history says of a job, and tell the owner."""
         state = shapes.final_state(entry)
         status = await self._desk.files.told(live, entry.get("status") or {})
-        await self._desk.files.ended(live)
         told = dict(shapes.messages(status))
         await self._start_that_was_missed(live, told)
         if state == "cancelled" and not live.cancel_requested and live.attempts < MOST_RUNS:
             await self._again(live)
             return
+        await self._desk.files.ended(live)
         outputs = entry.get("outputs") or {}
         if not await self._desk.files.claim(live, outputs):
             await self.fail(live, "file_taken", FILE_TAKEN)

@@ -44,8 +44,8 @@ class Submitter:
         self._under_way: set[asyncio.Task[Accepted | Refused]] = set()
 
     async def submit(self, user_id: int, submission: Submission, *, cap: int) -> Accepted | Refused:
-        """Submit for a user. Raises PartNotAllowed, QueueFull, PromptIdTaken, NoServer, or another UpstreamFault when
-        ComfyUI did not say what it did."""
+        """Submit for a user. Raises MissingNode, PartNotAllowed, QueueFull, PromptIdTaken, StoreUnavailable, NoServer,
+        or another UpstreamFault when ComfyUI did not say what it did."""
         task = asyncio.create_task(self._submit(user_id, submission, cap))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)

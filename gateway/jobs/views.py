@@ -4,7 +4,7 @@ over.
 It does not know HTTP, nor how a queue or a history is written: `comfy.jobs` does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from gateway.comfy.jobs import JobState, JobView
@@ -13,8 +13,7 @@ from gateway.jobs.desk import Desk
 from gateway.store.ledger import FINISHED, Job
 
 MOST_LISTED: Final = 10_000
-"""What one `/api/jobs` looks at, at the most: as many jobs as ComfyUI itself keeps (10,001 history entries, protocol.md
-§1.1)."""
+"""What one `/api/jobs` looks at, at the most: as many jobs as ComfyUI itself keeps (10,001 history entries)."""
 
 SHOWN: Final[Mapping[str, JobState]] = {
     "waiting": "pending",
@@ -30,7 +29,7 @@ SHOWN: Final[Mapping[str, JobState]] = {
 
 
 class Views:
-    """Reads for one user at a time; there is no way to ask for everybody's."""
+    """One user's jobs at a time; there is no way to ask for everybody's."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
@@ -60,6 +59,11 @@ class Views:
         states = [state for state, shown in SHOWN.items() if shown in query.status]
         found = await self._desk.ledger.visible(user_id, states=states, limit=MOST_LISTED)
         return select_jobs([view for job in found if (view := self._view(job))], query)
+
+    async def hide(self, user_id: int, prompt_ids: Collection[str] | None) -> None:
+        """Take ended jobs (None: all) out of the user's sight. Raises StoreUnavailable."""
+        await self._desk.ledger.hide(user_id, prompt_ids)
+        self._desk.board.touch(user_id)
 
     def revision(self, user_id: int) -> int:
         """Counts what changed for the user since the gateway started."""

@@ -31,7 +31,8 @@ log = get_logger(__name__)
 
 
 class Works:
-    """What the rooms above use: `submitter`, `canceller`, `views`, `hub`, `follower.server_flags`."""
+    """What the rooms above use: `submitter`, `canceller`, `views`, `hub`, `connected`, `follower.server_flags`, and of
+    `desk` the board and the clock."""
 
     def __init__(
         self,

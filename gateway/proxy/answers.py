@@ -1,8 +1,7 @@
 """The routes that the gateway answers itself: queue, history, jobs, submit, cancel and clear, in ComfyUI's shapes, for
 the caller only.
 
-It does not know who the caller is beyond the user id in the principal, nor ComfyUI: `jobs` and the ledger are all it
-asks.
+It does not know who the caller is beyond the principal's user id and role, nor ComfyUI: `jobs` is all it asks.
 """
 
 import asyncio
@@ -31,7 +30,7 @@ LARGEST: Final = 2**63 - 1
 """The largest number that the database can be asked about; no user has so many jobs."""
 CACHED_HISTORIES: Final = 64
 LARGEST_CACHED: Final = 1024 * 1024
-"""Bytes of a history that is kept: 200 jobs with prompts of 8 MiB are more than the whole machine has."""
+"""Bytes of a history that is kept; one may have 64 MiB (`store.ledger.MOST_BYTES`), and 64 of those would be 4 GiB."""
 EMPTY: Final = Answered(200, b"", ())
 """ComfyUI's answer to what it only takes note of."""
 
@@ -153,12 +152,10 @@ class OwnAnswers:
         was used."""
         wish = await _object(asked)
         user_id = asked.principal.user_id
-        ledger, board = self._works.desk.ledger, self._works.desk.board
         if wish.get("clear"):
-            await ledger.hide(user_id, None)
+            await self._works.views.hide(user_id, None)
         if ids := _ids(wish.get("delete")):
-            await ledger.hide(user_id, ids)
-        board.touch(user_id)
+            await self._works.views.hide(user_id, ids)
         return EMPTY
 
     async def list_jobs(self, asked: Asked) -> Answered:

@@ -1,8 +1,7 @@
 """One client socket's life: a private ComfyUI's event stream, from the handshake to the close.
 
 It does not know ComfyUI's socket: frames come out of a `Listener`'s outbox. It ends when the client goes, when the
-client reads too slowly, or when the
-credential is no longer good.
+client reads too slowly, or when the credential is no longer good.
 """
 
 import asyncio
@@ -21,6 +20,7 @@ from gateway.comfy.table import Call
 from gateway.config import Settings
 from gateway.errors import GatewayError, InvalidRequest, TooMany
 from gateway.identity.principal import Principal
+from gateway.jobs.desk import cancelled
 from gateway.jobs.hub import Listener
 from gateway.jobs.post import Refused
 from gateway.jobs.works import Works
@@ -86,9 +86,7 @@ class Relay:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             return next(iter(done)).result()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await cancelled(*tasks)
 
     async def _watch(self, principal: Principal) -> int | None:
         await self._until_invalid(principal)

@@ -146,8 +146,8 @@ class Ledger:
         """Write the row `submitting` if the user has fewer than `cap` unfinished jobs, of less than `MOST_BYTES`
         together, in one statement; None if not.
 
-        Count-then-insert let 12 jobs through a cap of 5 (measured with 8 processes); one INSERT … SELECT … WHERE
-        cannot.
+        Count-then-insert let 12 jobs through a cap of 5 (measured with 8 processes); one INSERT … SELECT cannot.
+
         Raises PromptIdTaken when some job has the id already.
         """
         async with self.database.write() as connection:
@@ -168,21 +168,8 @@ class Ledger:
                 "targets": None if new.targets is None else _text(new.targets),
                 "outputs_to_execute": "[]",
             }
-            active = (
-                select(func.count())
-                .where(jobs.c.user_id == new.user_id, jobs.c.state.in_(UNFINISHED))
-                .scalar_subquery()
-            )
-            held = (
-                select(func.coalesce(func.sum(func.length(jobs.c.prompt) + func.length(jobs.c.extra_data)), 0))
-                .where(jobs.c.user_id == new.user_id, jobs.c.state.in_(UNFINISHED))
-                .scalar_subquery()
-            )
-            room = MOST_BYTES - len(values["prompt"]) - len(values["extra_data"])
-            allowed = (active < cap, held <= room)
-            rows = select(*(literal(value, jobs.c[name].type) for name, value in values.items())).where(*allowed)
             try:
-                done = await connection.execute(insert(jobs).from_select(list(values), rows))
+                done = await connection.execute(insert(jobs).from_select(list(values), _if_room(values, cap)))
             except IntegrityError as error:
                 raise PromptIdTaken(
                     f"The prompt_id {new.prompt_id} was used before.", details="Leave it out, or choose another."
@@ -360,14 +347,6 @@ class Ledger:
             chosen = select(jobs).where(jobs.c.seq.in_(fitting)).order_by(jobs.c.ended_at, jobs.c.seq)
             return [_job(row) for row in await connection.execute(chosen)]
 
-    async def history_length(self, user_id: int) -> int:
-        """How many ended jobs `/history` would show the user without a limit."""
-        shown = select(func.count()).where(
-            jobs.c.user_id == user_id, jobs.c.state.in_(FINISHED), jobs.c.hidden.is_(False)
-        )
-        async with self.database.read() as connection:
-            return int((await connection.execute(shown)).scalar_one())
-
     async def visible(self, user_id: int, *, states: Collection[str], limit: int) -> list[Job]:
         """A user's jobs in the given ledger states that are not removed from the history, newest first.
 
@@ -380,7 +359,7 @@ class Ledger:
 
     async def recent_costs(self, user_id: int, *, limit: int = 5) -> list[int]:
         """GPU milliseconds of the user's last jobs that ran."""
-        ran = or_(jobs.c.state == "succeeded", and_(jobs.c.state != "succeeded", jobs.c.gpu_ms > 0))
+        ran = or_(jobs.c.state == "succeeded", jobs.c.gpu_ms > 0)
         query = (
             select(jobs.c.gpu_ms)
             .where(jobs.c.user_id == user_id, jobs.c.state.in_(FINISHED), ran)
@@ -418,6 +397,17 @@ class Ledger:
     async def _all(self, query: Select[Any]) -> list[Job]:
         async with self.database.read() as connection:
             return [_job(row) for row in await connection.execute(query)]
+
+
+def _if_room(values: Mapping[str, Any], cap: int) -> Select[Any]:
+    """The row, if its user has fewer than `cap` unfinished jobs and room for it under `MOST_BYTES`; else no row."""
+    mine = (jobs.c.user_id == values["user_id"], jobs.c.state.in_(UNFINISHED))
+    size = func.length(jobs.c.prompt) + func.length(jobs.c.extra_data)
+    active = select(func.count()).where(*mine).scalar_subquery()
+    held = select(func.coalesce(func.sum(size), 0)).where(*mine).scalar_subquery()
+    room = MOST_BYTES - len(values["prompt"]) - len(values["extra_data"])
+    row = (literal(value, jobs.c[name].type) for name, value in values.items())
+    return select(*row).where(active < cap, held <= room)
 
 
 async def _advance(

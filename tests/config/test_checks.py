@@ -111,7 +111,7 @@ def test_a_route_is_a_method_and_a_path(route: str) -> None:
     assert "roles.member.routes" in refusal(roles={"member": {"routes": [route]}})
 
 
-@pytest.mark.parametrize("role", [{"weight": 0}, {"weight": float("inf")}, {"weight": float("nan")}, {"max_queued": 0}])
+@pytest.mark.parametrize("role", [{"max_sockets": 0}, {"max_upload_mb": 0}, {"max_queued": 0}])
 def test_limits_are_positive_numbers(role: dict[str, float]) -> None:
     """A share or a limit that arithmetic cannot use is refused."""
     assert "roles.member." in refusal(roles={"member": role})

@@ -78,7 +78,7 @@ def test_a_role_table_changes_what_it_names(tmp_path: Path) -> None:
     """A table for a role that is there by default overrides only its keys; another role may be added."""
     toml = """
         [roles.member]
-        weight = 2.5
+        max_sockets = 7
         routes = ["GET /vhs/queryvideo"]
         events = { broadcast = ["crystools.monitor"], owner-of-running = ["impact-node-feedback"] }
         [roles.guest]
@@ -86,12 +86,12 @@ def test_a_role_table_changes_what_it_names(tmp_path: Path) -> None:
     """
     settings = given(tmp_path, toml)
     member = settings.roles["member"]
-    assert member.weight == 2.5 and member.permissions == {"read", "submit"} and member.max_queued == 100
+    assert member.max_sockets == 7 and member.permissions == {"read", "submit"} and member.max_queued == 100
     assert member.events.broadcast == ("crystools.monitor",)
     assert member.events.owner_of_running == ("impact-node-feedback",)
     assert settings.roles["guest"].permissions == {"read"}
     assert settings.roles["admin"].permissions == {"read", "submit", "admin"}
-    assert origin_of(settings, "roles.member.weight") == "file"
+    assert origin_of(settings, "roles.member.max_sockets") == "file"
     assert origin_of(settings, "roles.member.max_queued") == "default"
 
 
@@ -106,11 +106,11 @@ def test_roles_in_a_variable_are_json(tmp_path: Path) -> None:
 
 def test_a_table_in_a_variable_hides_the_one_in_the_file(tmp_path: Path) -> None:
     """What is overridden does not count, and is not said to be where a value came from."""
-    toml = "[roles.member]\nweight = 2\nmax_queued = 9\n"
+    toml = "[roles.member]\nmax_sockets = 2\nmax_queued = 9\n"
     settings = given(tmp_path, toml, {"GATEWAY_ROLES": '{"member": {"max_queued": 3}}'})
-    assert (settings.roles["member"].max_queued, settings.roles["member"].weight) == (3, 1.0)
+    assert (settings.roles["member"].max_queued, settings.roles["member"].max_sockets) == (3, 32)
     assert origin_of(settings, "roles.member.max_queued") == "environment"
-    assert origin_of(settings, "roles.member.weight") == "default"
+    assert origin_of(settings, "roles.member.max_sockets") == "default"
 
 
 def test_a_tilde_is_the_home_of_somebody(tmp_path: Path) -> None:
@@ -122,14 +122,14 @@ def test_a_tilde_is_the_home_of_somebody(tmp_path: Path) -> None:
 
 def test_every_problem_is_reported(tmp_path: Path) -> None:
     """Not only the first problem is reported but all of them, each with its key and where it came from."""
-    toml = 'bogus = 1\nport = "high"\n[roles.member]\nweight = -1\nspeed = 9\n[roles.guest]\n'
+    toml = 'bogus = 1\nport = "high"\n[roles.member]\nmax_sockets = -1\nspeed = 9\n[roles.guest]\n'
     found = problems(toml=toml, tmp_path=tmp_path, environ={"GATEWAY_BOGUS": "1", "GATEWAY_HISTORY_DAYS": "0"}, host="")
     file = f"(file {tmp_path / 'gateway.toml'})"
     starts = {
         "GATEWAY_BOGUS (environment): is no setting",
         f"bogus {file}: is no setting",
         f"port {file}: ",
-        f"roles.member.weight {file}: ",
+        f"roles.member.max_sockets {file}: ",
         f"roles.member.speed {file}: is no setting",
         f"roles.guest.permissions {file}: Field required",
         "history_days (environment GATEWAY_HISTORY_DAYS): ",

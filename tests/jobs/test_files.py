@@ -96,3 +96,16 @@ async def test_what_a_role_may_not_use_never_reaches_comfyui(house: House, sim: 
         with pytest.raises(refusal):
             await house.offer(alice, nodes)
     assert [happening for happening in sim.log if happening.kind == "queued"] == []
+
+
+async def test_a_run_that_is_forgotten_is_no_mark_of_the_boot(house: House, sim: Simulator, alice: Person) -> None:
+    """A job interrupted unasked is taken out of ComfyUI's history; a link that opens anew finds the same boot."""
+    await house.ended(await house.submit(alice, preview("before")))
+    boot = await house.store.files.boot(house.server.url, lambda: "none yet")
+    prompt_id = await house.submit(alice, graph("long", seconds=0.6, steps=6))
+    await house.in_state(prompt_id, "running")
+    await house.server.send_json("POST", "/interrupt", b"{}", timeout=5)
+    await house.until(lambda: house.runs(prompt_id) == 2, "it runs again")
+    await house.works.follower.reconnect()
+    assert (await house.ended(prompt_id)).state == "succeeded"
+    assert await house.store.files.boot(house.server.url, lambda: "none yet") == boot
