@@ -33,7 +33,7 @@ def test_each_setting_with_its_origin(run: Run, tmp_path: Path, monkeypatch: pyt
     assert found["host"] == ('"127.0.0.1"', "default")
     assert found["comfyui"] == ('["http://127.0.0.1:8188"]', "default")
     assert found["roles.member.max_queued"] == ("3", "file")
-    assert found["roles.member.weight"] == ("1.0", "default")
+    assert found["roles.member.max_sockets"] == ("32", "default")
     assert found["roles.member.events.owner-of-running"] == ("[]", "default")
 
 
@@ -52,7 +52,7 @@ def test_what_is_shown_can_be_written_to_a_file(run: Run, tmp_path: Path) -> Non
     assert tomllib.loads((tmp_path / "gateway.toml").read_text())["public_url"] == "https://g.example"
     again = run("config").out
     assert [value for value, _ in lines_of(again).values()] == [value for value, _ in lines_of(first).values()]
-    assert "roles.guest.weight" in lines_of(again)
+    assert "roles.guest.max_sockets" in lines_of(again)
 
 
 def test_every_problem_is_one_line(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
