@@ -16,8 +16,15 @@ PATIENCE = 90.0
 
 
 def bench(*words: str) -> subprocess.Popen[str]:
+    """As from a terminal: whoever runs the tests in the background hands down an ignored SIGINT."""
     command = [sys.executable, "-m", "bench", "--quick", *words]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_hear_interrupts
+    )
+
+
+def _hear_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def words_of(process: psutil.Process) -> list[str]:
