@@ -31,7 +31,7 @@ ONE_ADDRESS = {
     "httpx": {"upstream"},
     "websockets": {"upstream"},
     "yarl": {"upstream"},
-    "aiohttp": {"upstream", "demo"},
+    "aiohttp": {"demo"},
     "PIL": {"demo"},
     "limits": {"edge"},
     "slowapi": {"edge"},

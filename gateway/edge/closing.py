@@ -7,7 +7,6 @@ and what still comes is thrown away for a while.
 """
 
 import asyncio
-from collections.abc import Callable
 
 
 def close_late(transport: asyncio.Transport, *, after: float, loop: asyncio.AbstractEventLoop) -> None:
@@ -19,24 +18,6 @@ def close_late(transport: asyncio.Transport, *, after: float, loop: asyncio.Abst
         return
     transport.write_eof()
     loop.call_later(after, transport.close)
-
-
-class ClosesLate(asyncio.Transport):
-    """What a response needs of a transport; its `close` is the function `close`."""
-
-    def __init__(self, transport: asyncio.Transport, *, close: Callable[[], None]) -> None:
-        super().__init__()
-        self._transport = transport
-        self._close = close
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self._transport.write(data)
-
-    def is_closing(self) -> bool:
-        return self._transport.is_closing()
-
-    def close(self) -> None:
-        self._close()
 
 
 class Stall:

@@ -12,6 +12,7 @@ any credential was looked at. Four more facts of uvicorn 0.54 and httptools 0.9 
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, cast
 
 import httptools
@@ -20,9 +21,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from gateway.edge import head as heads
 from gateway.edge.answer import mint_request_id, raw_answer_to
-from gateway.edge.closing import ClosesLate, Stall, close_late
+from gateway.edge.closing import Stall, close_late
 from gateway.edge.deadlines import Deadlines, Phase
 from gateway.edge.head import BODILESS, Head
+from gateway.edge.writing import AnswerTransport
 from gateway.errors import AddressTooLong, GatewayError, HeadTooLarge, InvalidRequest, TimedOut
 from gateway.log import get_logger
 
@@ -87,6 +89,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         self._keep_alive = False
+        if self.cycle is not None and isinstance(self.cycle.transport, AnswerTransport):
+            self.cycle.transport.flush()
         super().shutdown()
 
     def pause_writing(self) -> None:
@@ -167,6 +171,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._phase, self._raw_bytes = Phase.BODY, 0
         if verdict.has_body:
             self._expect_body()
+        elif not verdict.websocket:
+            self.cycle.transport = self._answer_transport(self.transport.close)
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
@@ -195,7 +201,10 @@ class GuardedProtocol(HttpToolsProtocol):
     def _expect_body(self) -> None:
         """An answer that starts before the body has ended says that it closes the connection, and then does."""
         self._keep_alive, self.cycle.keep_alive = self.cycle.keep_alive, False
-        self.cycle.transport = ClosesLate(self.transport, close=self._close_behind_answer)
+        self.cycle.transport = self._answer_transport(self._close_behind_answer)
+
+    def _answer_transport(self, close: Callable[[], None]) -> AnswerTransport:
+        return AnswerTransport(self.transport, loop=self.loop, close=close)
 
     def _close_behind_answer(self) -> None:
         if self.cycle.more_body:

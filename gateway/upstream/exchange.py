@@ -6,9 +6,8 @@ It does not know whose request it is, nor how a connection was found.
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from aiohttp import ClientPayloadError, ClientResponse
-
-from gateway.upstream.faults import FAULTS, translated
+from gateway.upstream.answer import AnswerReader
+from gateway.upstream.connection import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,71 +33,56 @@ class Incoming:
     has gone back to the pool, and any other is closed: its rest could be taken for the next answer.
     """
 
-    __slots__ = ("_on_release", "_released", "_response", "headers", "status")
+    __slots__ = ("_answer", "_connection", "_give_back", "_idle_timeout", "_released", "headers", "length", "status")
 
-    def __init__(self, response: ClientResponse, on_release: Callable[[], None]) -> None:
-        self.status: int = response.status
-        self.headers: tuple[tuple[bytes, bytes], ...] = response.raw_headers
-        self._response = response
-        self._on_release = on_release
+    def __init__(
+        self,
+        answer: AnswerReader,
+        connection: Connection,
+        *,
+        idle_timeout: float | None,
+        give_back: Callable[[Connection], None],
+    ) -> None:
+        self.status = answer.status
+        self.headers = tuple(answer.headers)
+        self.length = answer.length
+        """The declared length of the body in bytes; for HEAD and 304, of the body that is not sent."""
+        self._answer = answer
+        self._connection = connection
+        self._idle_timeout = idle_timeout
+        self._give_back = give_back
         self._released = False
 
     @property
     def complete(self) -> bool:
         """Whether the whole body has already arrived, so that reading it waits for nothing."""
-        return self._response.content.is_eof()
-
-    @property
-    def length(self) -> int | None:
-        """The declared length of the body in bytes; for HEAD and 304, of the body that is not sent."""
-        return self._response.content_length
+        return self._answer.complete
 
     async def whole(self) -> bytes:
         """The body in one piece, for answers known to be small.
 
-        Raises UpstreamFault when it is cut short.
+        Raises UpstreamFault when it is cut short, UpstreamTimeout after the idle time-out.
         """
-        self._watch_connection()
-        try:
-            return await self._response.content.read()
-        except FAULTS as error:
-            raise translated(error) from error
+        answer = self._answer
+        if answer.complete and len(answer.pieces) == 1:
+            return answer.take()
+        return b"".join([piece async for piece in self.body()])
 
     async def body(self) -> AsyncIterator[bytes]:
         """The body as it arrives. ComfyUI is read no faster than the pieces are taken.
 
         Raises UpstreamFault when it is cut short, UpstreamTimeout after the idle time-out.
         """
-        self._watch_connection()
-        read = self._response.content.readany
-        try:
-            while piece := await read():
-                yield piece
-        except FAULTS as error:
-            raise translated(error) from error
+        answer = self._answer
+        while True:
+            while answer.pieces:
+                yield answer.take()
+            if answer.complete:
+                return
+            await self._connection.more(answer, idle_timeout=self._idle_timeout)
 
     async def release(self) -> None:
         """Give the connection back or close it. Awaits nothing, so it cannot be cancelled half-way; twice is once."""
-        if self._released:
-            return
-        self._released = True
-        if not self._response.closed:
-            self._response.close()
-        self._on_release()
-
-    def _watch_connection(self) -> None:
-        """End the reading when the connection ends, which aiohttp 3.14 forgets after a malformed chunk.
-
-        It then closes the connection and stops its own read time-out, but tells the reader nothing: without this, a
-        client would wait for ever. When the callback runs, every regular end has already reached the reader.
-        """
-        content, connection = self._response.content, self._response.connection
-        closed = connection.protocol.closed if connection is not None and connection.protocol is not None else None
-        if closed is None or content.is_eof():
-            return
-
-        def ended(_: object) -> None:
-            if not content.is_eof() and content.exception() is None:
-                content.set_exception(ClientPayloadError("the connection ended in the middle of the body"))
-
-        closed.add_done_callback(ended)
+        if not self._released:
+            self._released = True
+            self._give_back(self._connection)

@@ -1,9 +1,10 @@
-"""What each exception of the HTTP engines means to the gateway: never sent, sent and broken, or sent and silent.
+"""What a failed request means to the gateway: never sent, sent and broken, or sent and silent.
 
 It does not know which request failed, nor what its caller will do about it.
 
-"Never sent" is a promise on which a submit is tried again, so it is given only where no byte can have left. An
-engine's exception that is not named here gets the verdict of its nearest named ancestor.
+"Never sent" is a promise on which a submit is tried again, so it is given only where no byte can have left. Our own
+engine raises these errors itself; an exception of httpx, which stands on top of it, that is not named here gets the
+verdict of its nearest named ancestor.
 """
 
 import errno
@@ -12,15 +13,17 @@ from collections.abc import Mapping
 from enum import Enum, auto
 from types import MappingProxyType
 
-import aiohttp
 import httpx
-from aiohttp import http_exceptions
 
 from gateway.errors import NobodyThere, NoServer, UpstreamFault, UpstreamTimeout
-from gateway.upstream.clean import PollutedConnection
 
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
+BROKE_OFF = "ComfyUI broke off the connection."
 _NOT_ASKED = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+
+class Unanswered(UpstreamFault):
+    """The connection ended before a byte of an answer came. A kept one may have been closing when it was taken."""
 
 
 class Verdict(Enum):
@@ -32,55 +35,24 @@ class Verdict(Enum):
 
 
 def _verdicts() -> dict[type[BaseException], Verdict]:
-    """The table, spelled out class by class so that a test can see when an engine grows a new one."""
+    """The table, spelled out class by class so that a test can see when httpx grows a new one."""
     never_sent: tuple[type[BaseException], ...] = (
-        aiohttp.ConnectionTimeoutError,  # also raised when the pool had no free connection in time
-        aiohttp.ClientConnectorError,
-        aiohttp.ClientConnectorDNSError,
-        aiohttp.ClientConnectorCertificateError,
-        aiohttp.ClientConnectorSSLError,
-        aiohttp.ClientSSLError,
-        aiohttp.ClientProxyConnectionError,
-        aiohttp.client_exceptions.UnixClientConnectorError,
-        aiohttp.ServerFingerprintMismatch,
-        PollutedConnection,
-        aiohttp.InvalidURL,
-        aiohttp.InvalidUrlClientError,
-        aiohttp.InvalidUrlRedirectClientError,
-        aiohttp.NonHttpUrlClientError,
-        aiohttp.NonHttpUrlRedirectClientError,
-        aiohttp.RedirectClientError,
-        httpx.ConnectError,
-        httpx.ConnectTimeout,
-        httpx.PoolTimeout,
-        httpx.ProxyError,
         httpx.UnsupportedProtocol,
         httpx.InvalidURL,
         httpx.CookieConflict,
     )
     silent: tuple[type[BaseException], ...] = (
-        aiohttp.ServerTimeoutError,
-        aiohttp.SocketTimeoutError,
         httpx.TimeoutException,
         httpx.ReadTimeout,
         httpx.WriteTimeout,
         TimeoutError,
     )
     broken: tuple[type[BaseException], ...] = (
-        aiohttp.ClientError,
-        aiohttp.ClientConnectionError,
-        aiohttp.ClientConnectionResetError,
-        aiohttp.ClientOSError,
-        aiohttp.ClientPayloadError,
-        aiohttp.ClientResponseError,
-        aiohttp.ClientHttpProxyError,
-        aiohttp.ContentTypeError,
-        aiohttp.ServerConnectionError,
-        aiohttp.ServerDisconnectedError,
-        aiohttp.TooManyRedirects,
-        aiohttp.WSServerHandshakeError,
-        aiohttp.WSMessageTypeError,
-        http_exceptions.HttpProcessingError,
+        # Names of what our engine never lets httpx see: they are not trusted with "never sent".
+        httpx.ConnectError,
+        httpx.ConnectTimeout,
+        httpx.PoolTimeout,
+        httpx.ProxyError,
         httpx.HTTPError,
         httpx.RequestError,
         httpx.TransportError,
@@ -99,7 +71,6 @@ def _verdicts() -> dict[type[BaseException], Verdict]:
         httpx.StreamClosed,
         httpx.ResponseNotRead,
         httpx.RequestNotRead,
-        OSError,
     )
     groups = {Verdict.NEVER_SENT: never_sent, Verdict.SILENT: silent, Verdict.BROKEN: broken}
     return {cls: verdict for verdict, classes in groups.items() for cls in classes}
@@ -110,22 +81,35 @@ FAULTS: tuple[type[BaseException], ...] = tuple(VERDICTS)
 
 
 def verdict(error: BaseException) -> Verdict:
-    """What an engine's exception says about its request."""
-    return next(VERDICTS[cls] for cls in type(_original(error)).__mro__ if cls in VERDICTS)
+    """What an exception of `FAULTS` says about its request."""
+    return next(VERDICTS[cls] for cls in type(error).__mro__ if cls in VERDICTS)
 
 
 def translated(error: BaseException) -> UpstreamFault:
-    """Our error for one of `FAULTS`; the engine's words go to the log only, because they name the server's address."""
-    original = _original(error)
-    reason = f"{type(original).__name__}: {original}"
-    match verdict(original):
+    """Our error for one of `FAULTS`; httpx's words go to the log only, because they name the server's address."""
+    reason = f"{type(error).__name__}: {error}"
+    match verdict(error):
         case Verdict.NEVER_SENT:
-            cause = original.os_error if isinstance(original, aiohttp.ClientConnectorError) else original
-            return no_server(reason, refused=is_refusal(cause))
+            return no_server(reason)
         case Verdict.SILENT:
-            return UpstreamTimeout("ComfyUI did not answer in time.", sent=True, reason=reason)
+            return silent(reason)
         case Verdict.BROKEN:
-            return UpstreamFault("ComfyUI broke off the connection.", sent=True, reason=reason)
+            return broken(reason)
+
+
+def broken(reason: str) -> UpstreamFault:
+    """The request, or a part of it, went out, and no whole answer came back."""
+    return UpstreamFault(BROKE_OFF, sent=True, reason=reason)
+
+
+def lost(reason: str, *, answered: bool) -> UpstreamFault:
+    """The connection ended too early; `answered` is whether anything of an answer had come."""
+    return broken(reason) if answered else Unanswered(BROKE_OFF, sent=True, reason=reason)
+
+
+def silent(reason: str) -> UpstreamTimeout:
+    """The request went out, and nothing came back for too long."""
+    return UpstreamTimeout("ComfyUI did not answer in time.", sent=True, reason=reason)
 
 
 def is_refusal(error: BaseException) -> bool:
@@ -149,13 +133,3 @@ def no_server(reason: str, *, refused: bool = False) -> NoServer:
         reason=reason,
         sent=False,
     )
-
-
-def _original(error: BaseException) -> BaseException:
-    """The engine's own exception; httpx's wrapping of aiohttp's counts only when there is nothing below it.
-
-    httpx-aiohttp calls every lost connection a ConnectTimeout, also one that was lost long after the request had
-    gone out, so its names must never be trusted with "never sent".
-    """
-    cause = error.__cause__
-    return cause if isinstance(error, httpx.HTTPError) and isinstance(cause, FAULTS) else error

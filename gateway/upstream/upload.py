@@ -10,16 +10,16 @@ from gateway.errors import InvalidRequest
 
 
 class Upload:
-    """The pieces of one body, handed to the HTTP engine.
+    """The pieces of one body; `length` is None for one that goes out chunked.
 
-    The engine reports a failing body as a failing connection; `failure` keeps what really happened, so that a client
-    that left or sent too much is not taken for a broken ComfyUI.
+    A body that fails takes its connection with it; `failure` keeps what really happened, so that a client that left or
+    sent too much is not taken for a broken ComfyUI.
     """
 
     def __init__(self, pieces: AsyncIterator[bytes], *, length: int | None, idle_timeout: float | None) -> None:
+        self.length = length
         self.failure: Exception | None = None
         self._pieces = pieces
-        self._length = length
         self._idle_timeout = idle_timeout
         self._deadline: asyncio.Timeout | None = None
 
@@ -39,8 +39,8 @@ class Upload:
                 seen += len(piece)
                 yield piece
                 self._push()
-            if self._length is not None and seen != self._length:
-                raise InvalidRequest("The request body is not as long as declared.", reason=f"{seen} of {self._length}")
+            if self.length is not None and seen != self.length:
+                raise InvalidRequest("The request body is not as long as declared.", reason=f"{seen} of {self.length}")
         except Exception as failure:
             self.failure = failure
             raise

@@ -1,9 +1,12 @@
-"""The head of a request as aiohttp takes it, made so that it writes exactly the bytes that it was made from.
+"""Where a server is, and the head of a request to it: exactly the bytes that it was made from, and nothing added but
+`Host` and the framing.
 
 It does not know where the bytes come from; whatever would not arrive as it is, is refused. Pure functions.
 """
 
 import re
+from dataclasses import dataclass
+from typing import Final
 
 from yarl import URL
 
@@ -11,45 +14,45 @@ from gateway.errors import InvalidRequest
 from gateway.upstream.exchange import Outgoing
 
 # Origin form: visible ASCII after a slash, and no `#`, which ComfyUI would cut the rest off at.
-TARGET = re.compile(rb"/[\x21\x22\x24-\x7e]*")
-CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+TARGET: Final = re.compile(rb"/[\x21\x22\x24-\x7e]*")
+CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+WITHOUT_LENGTH: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that say by themselves that nothing follows the head."""
 
 
-def origin_of(url: str) -> URL:
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A server's address; `authority` is what stands in `Host`."""
+
+    host: str
+    port: int
+    tls: bool
+    authority: bytes
+
+
+def origin_of(url: str) -> Origin:
     """Scheme, host and port of a server. Raises ValueError for anything more: a path would silently be lost."""
-    origin = URL(url)
-    if origin.scheme not in ("http", "https") or not origin.raw_host or origin.raw_path_qs != "/" or origin.user:
+    parsed = URL(url)
+    host, port = parsed.raw_host, parsed.port
+    if parsed.scheme not in ("http", "https") or not host or port is None or parsed.raw_path_qs != "/" or parsed.user:
         raise ValueError(f"not the address of a ComfyUI server (http://host:port): {url!r}")
-    return origin
+    return Origin(host, port, parsed.scheme == "https", parsed.raw_authority.encode("ascii"))
 
 
-def address(origin: URL, target: bytes) -> URL:
-    """The URL at `origin` whose path and query are `target`. Raises InvalidRequest."""
-    if TARGET.fullmatch(target) is None:
-        raise _no_target(target)
-    text = target.decode("ascii")
-    path, _, query = text.partition("?")
-    url = URL.build(scheme=origin.scheme, authority=origin.raw_authority, path=path, query_string=query, encoded=True)
-    if url.raw_path_qs != text:  # a `?` without a query would be lost
-        raise _no_target(target)
-    return url
-
-
-def header_lines(outgoing: Outgoing) -> list[tuple[str, str]]:
-    """The headers, with the length of the body if it has one: aiohttp frames a body without it as chunked.
-
-    Raises InvalidRequest. aiohttp writes UTF-8, so only UTF-8 can be carried unchanged.
-    """
-    try:
-        lines = [(name.decode("ascii"), value.decode()) for name, value in outgoing.headers]
-    except UnicodeDecodeError as error:
-        raise InvalidRequest("A header of the request is not UTF-8.", reason=str(error)) from error
-    if CONTROL.search("".join([text for line in lines for text in line])):
+def request_head(outgoing: Outgoing, *, authority: bytes) -> bytes:
+    """The head with its blank line. Raises InvalidRequest."""
+    if TARGET.fullmatch(outgoing.target) is None:
+        raise InvalidRequest("The address of the request cannot be forwarded.", reason=repr(outgoing.target[:256]))
+    fields = [b"%b: %b" % header for header in outgoing.headers]
+    if CONTROL.search(b"".join(fields)) is not None:
         raise InvalidRequest("A header of the request holds a control character.")
-    if outgoing.body is not None and outgoing.length is not None:
-        lines.append(("Content-Length", str(outgoing.length)))
-    return lines
+    line = b"%b %b HTTP/1.1" % (outgoing.method.encode("ascii"), outgoing.target)
+    return b"\r\n".join([line, b"Host: " + authority, *fields, *_framing(outgoing), b"", b""])
 
 
-def _no_target(target: bytes) -> InvalidRequest:
-    return InvalidRequest("The address of the request cannot be forwarded.", reason=repr(target[:256]))
+def _framing(outgoing: Outgoing) -> tuple[bytes, ...]:
+    if outgoing.body is None:
+        return () if outgoing.method in WITHOUT_LENGTH else (b"Content-Length: 0",)
+    if outgoing.length is None:
+        return (b"Transfer-Encoding: chunked",)
+    return (b"Content-Length: %d" % outgoing.length,)

@@ -42,6 +42,7 @@ TARGETS = [
     b"/x?http://user:pass@host/p",
     b"/:@!$&'()*+,;=~",
     b"/x?a=1?b=2",
+    b"/a?",
 ]
 
 
@@ -54,7 +55,7 @@ async def test_the_target_is_sent_byte_for_byte(fake, server, target: bytes) -> 
 
 
 @pytest.mark.parametrize(
-    "target", [b"", b"x", b"@evil/x", b"http://evil/x", b"/a#b", b"/a\xc3\xa9", b"/a?", b"?a", b"*", b"/a b", b"/\n"]
+    "target", [b"", b"x", b"@evil/x", b"http://evil/x", b"/a#b", b"/a\xc3\xa9", b"?a", b"*", b"/a b", b"/\n"]
 )
 async def test_a_target_that_would_not_arrive_as_it_is_goes_nowhere(fake, server, target: bytes) -> None:
     """What cannot be sent byte for byte is refused before ComfyUI is connected to."""
@@ -68,15 +69,16 @@ async def test_headers_keep_their_order_and_duplicates_and_nothing_but_host_is_a
     """The client's own headers or nothing is what ComfyUI gets."""
     comfyui = await fake(ok)
     await ask(
-        await server(comfyui.url), headers=((b"x-b", b"1"), (b"accept", b"a/b"), (b"x-b", b"2"), (b"x-a", "é".encode()))
+        await server(comfyui.url),
+        headers=((b"x-b", b"1"), (b"accept", b"a/b"), (b"x-b", b"2"), (b"x-a", b"\xc3\xa9\xe9")),
     )
     host = comfyui.url.removeprefix("http://").encode()
     assert comfyui.heads[0] == (
-        b"GET /x HTTP/1.1\r\nHost: " + host + b"\r\nx-b: 1\r\naccept: a/b\r\nx-b: 2\r\nx-a: \xc3\xa9\r\n\r\n"
+        b"GET /x HTTP/1.1\r\nHost: " + host + b"\r\nx-b: 1\r\naccept: a/b\r\nx-b: 2\r\nx-a: \xc3\xa9\xe9\r\n\r\n"
     )
 
 
-@pytest.mark.parametrize("value", [b"a\r\nx: y", b"a\x00", b"a\nb", b"a\x01", b"\xe9"])
+@pytest.mark.parametrize("value", [b"a\r\nx: y", b"a\x00", b"a\nb", b"a\x01"])
 async def test_a_header_that_cannot_be_carried_is_refused_before_anything_is_sent(fake, server, value: bytes) -> None:
     """A value never splits a head, and none is changed."""
     comfyui = await fake(ok)
