@@ -57,7 +57,7 @@ class Dispatcher:
                 self._desk.bell.set()
 
     async def _fill(self) -> None:
-        while self._may_hand_over():
+        while self._may_hand_over() and self._desk.board.waiting():
             virtual = await self._desk.ledger.virtual_times()
             chosen = fairness.next_job(self._desk.board.waiting(), virtual)
             live = self._desk.board.get(chosen.prompt_id) if chosen else None
@@ -72,49 +72,44 @@ class Dispatcher:
 
     async def _hand_over(self, live: Live) -> bool:
         """Post one job; False when there is nothing more to do until the bell rings."""
-        job = await self._desk.ledger.get(live.prompt_id)
-        if job is None:
-            # Its user was removed, and the rows with the user.
-            self._desk.board.remove(live)
-            return True
-        cost = fairness.estimate(await self._desk.ledger.recent_costs(live.user_id))
         if live.state != "waiting" or live.cancel_requested or live.busy:
             return True
         if not self._may_hand_over():
             return False
         live.busy = True
         try:
-            return await self._held(job, live, cost)
+            return await self._held(live)
         finally:
             live.busy = False
 
-    async def _held(self, job: Job, live: Live, cost: int) -> bool:
+    async def _held(self, live: Live) -> bool:
         if live.had_secrets and not live.secrets:
             await self._settler.fail(live, "secrets_lost", SECRETS_LOST)
             return True
-        if not await self._take(job, live, cost):
+        job = await self._take(live)
+        if job is None:
             await self._settler.align(live)
             return False
         go_on = await self._post(job, live)
         await self._canceller.pursue(live)
         return go_on
 
-    async def _take(self, job: Job, live: Live, cost: int) -> bool:
+    async def _take(self, live: Live) -> Job | None:
         """Hold a place from before the first await, so that nobody else gets it; give it back if the ledger does not
         agree."""
         live.state, live.placed = "handing", True
         try:
-            taken = await self._desk.ledger.hand(
-                job, charged_ms=cost, weight=EQUAL_WEIGHT, server=self._desk.server.url
+            job = await self._desk.ledger.hand(
+                live, estimate=fairness.estimate, weight=EQUAL_WEIGHT, server=self._desk.server.url
             )
         except BaseException:
             live.wait()
             raise
-        if taken:
-            live.attempts += 1
-        else:
+        if job is None:
             live.wait()
-        return taken
+        else:
+            live.attempts += 1
+        return job
 
     async def _post(self, job: Job, live: Live) -> bool:
         submission = submission_of(job, live.secrets)

@@ -18,9 +18,11 @@ from gateway.errors import FileNotAllowed
 from gateway.jobs.catalogue import Catalogue
 from gateway.jobs.live import Live
 from gateway.policy.ownership import source_of
-from gateway.store.files import Files
+from gateway.store.files import Files, Known
 
 Prompt = Mapping[str, Any]
+
+_NOTHING = Known(frozenset(), frozenset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class JobFiles:
         owner = await self._owner_of(user_id)
         classes = await self._catalogue.classes(_classes(prompt))
         refs = graph_files.read_files(prompt, classes, owner.root)
-        known = await self._files.known(user_id, self._server, refs)
+        known = await self._files.known(user_id, self._server, refs) if refs else _NOTHING
         shared = self._shared()
 
         def exists(ref: FileRef) -> Source:

@@ -12,6 +12,7 @@ from gateway.jobs.catalogue import Catalogue
 from gateway.jobs.desk import EQUAL_WEIGHT, Desk
 from gateway.jobs.live import Live
 from gateway.jobs.look import Place, take_out, whereabouts
+from gateway.policy import fairness
 from gateway.store.ledger import Job
 
 COMING: Final = ("submitting", "unknown")
@@ -72,17 +73,17 @@ async def leave(desk: Desk, live: Live) -> Place:
 
 
 async def accepted(
-    desk: Desk, live: Live, job: Job, place: Place, *, node_errors: dict[str, Any], outputs: Sequence[str], cost_ms: int
+    desk: Desk, live: Live, place: Place, *, node_errors: dict[str, Any], outputs: Sequence[str]
 ) -> None:
     """Write down where a job went that ComfyUI validated: gone again, it waits; seen there, it is handed over; and what
     may be there is like a hand-over without an answer, which must never be forgotten as an unanswered submit may be."""
     to = {"absent": "waiting", "pending": "handing"}.get(place, "handed")
     moved = await desk.ledger.accept(
-        job,
+        live,
         to,
         outputs_to_execute=outputs,
         node_errors=node_errors,
-        charged_ms=cost_ms,
+        estimate=fairness.estimate,
         weight=EQUAL_WEIGHT,
         server=None if to == "waiting" else desk.server.url,
         handed_at=None if to == "waiting" else desk.milliseconds(),

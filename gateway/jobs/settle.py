@@ -224,13 +224,9 @@ class Settler:
     async def _finish(
         self, live: Live, state: str, *, gpu_ms: int, ended_at: int | None = None, **columns: Any
     ) -> bool:
-        job = await self._desk.ledger.get(live.prompt_id)
-        if job is None:
-            self._desk.board.remove(live)
-            return False
         ended_at = ended_at or self._desk.milliseconds()
         done = await self._desk.ledger.finish(
-            job, state, weight=EQUAL_WEIGHT, gpu_ms=gpu_ms, ended_at=ended_at, **columns
+            live, state, weight=EQUAL_WEIGHT, gpu_ms=gpu_ms, ended_at=ended_at, **columns
         )
         if not done:
             await self.align(live)

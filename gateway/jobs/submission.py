@@ -5,8 +5,9 @@ It does not know who may submit what; it is handed a user id, a parsed submissio
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from gateway.comfy.prompt import Submission
@@ -20,6 +21,7 @@ from gateway.jobs.park import accepted, leave, outputs_of, to_unknown
 from gateway.jobs.post import Refused, post
 from gateway.policy import fairness
 from gateway.store.ledger import MOST_BYTES, Job, NewJob
+from gateway.store.shares import Joining
 
 LINK_SECONDS: Final = 1.0
 
@@ -63,11 +65,8 @@ class Submitter:
         job = await self._reserve(user_id, submission, cap)
         live = live_of(job)
         live.secrets, live.busy, live.placed = dict(submission.secrets), True, False
-        was_idle = not self._desk.board.count(user_id)
         self._desk.board.add(live)
         try:
-            if was_idle:
-                await self._join(user_id)
             return await self._introduce(job, live, submission)
         except FileNotAllowed:
             await self._withdraw(live)
@@ -113,7 +112,7 @@ class Submitter:
             targets=submission.targets,
             had_secrets=bool(submission.secrets),
         )
-        job = await self._desk.ledger.reserve(new, cap=cap)
+        job = await self._desk.ledger.reserve(new, cap=cap, joining=self._joining(user_id))
         if job is None:
             raise QueueFull(
                 f"Your queue is full: you may have {cap} jobs waiting or running.",
@@ -123,27 +122,16 @@ class Submitter:
             )
         return job
 
-    async def _join(self, user_id: int) -> None:
-        """A user without unfinished jobs becomes active: no credit for the time away.
-
-        The active ones stand where they stood before the jobs that the server has now. With the estimates for these
-        counted in, whoever came while one ran would start behind all the jobs that fit into a wrong estimate.
-        """
-        virtual, charges = await self._desk.ledger.virtual_times(), await self._desk.ledger.open_charges()
-        active = [
-            fairness.charged(virtual.get(user, 0.0), -charges.get(user, 0), EQUAL_WEIGHT)
-            for user in self._desk.board.users()
-            if user != user_id
-        ]
-        clock = max(virtual.values(), default=0.0)
-        await self._desk.ledger.join(user_id, fairness.joining(virtual.get(user_id, 0.0), active, clock))
+    def _joining(self, user_id: int) -> Joining | None:
+        """A user without unfinished jobs becomes active; None for one who has some."""
+        board = self._desk.board
+        return None if board.count(user_id) else partial(_starts_at, user_id, board.users() - {user_id})
 
     async def _accepted(self, job: Job, live: Live, node_errors: dict[str, Any], *, placed: bool) -> None:
         """A job at a parking number is taken out before anything else is done: each moment there it could start."""
         place: Place = "running" if placed else await leave(self._desk, live)
         outputs = await outputs_of(self._catalogue, job, node_errors)
-        cost = fairness.estimate(await self._desk.ledger.recent_costs(live.user_id))
-        await accepted(self._desk, live, job, place, node_errors=node_errors, outputs=outputs, cost_ms=cost)
+        await accepted(self._desk, live, place, node_errors=node_errors, outputs=outputs)
         self._desk.changed(live)
         await self._canceller.pursue(live)
 
@@ -160,6 +148,18 @@ class Submitter:
             return
         fault.extra_info.setdefault("prompt_id", live.prompt_id)
         await to_unknown(self._desk, live)
+
+
+def _starts_at(
+    user_id: int, others: Collection[int], virtual: Mapping[int, float], charges: Mapping[int, int]
+) -> float:
+    """Where a newly active user starts: no credit for the time away.
+
+    The active ones stand where they stood before the jobs that the server has now. With the estimates for these counted
+    in, whoever came while one ran would start behind all the jobs that fit into a wrong estimate.
+    """
+    active = [fairness.charged(virtual.get(user, 0.0), -charges.get(user, 0), EQUAL_WEIGHT) for user in others]
+    return fairness.joining(virtual.get(user_id, 0.0), active, max(virtual.values(), default=0.0))
 
 
 def _no_server() -> NoServer:

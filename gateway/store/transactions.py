@@ -4,22 +4,29 @@ SQLite's driver opens transactions by itself, late and deferred: two that read f
 "database is locked" whatever the time-out. So the driver is told to keep out of it (`isolation_level=None`), and every
 transaction starts as what it is: `BEGIN` for one snapshot to read, `BEGIN IMMEDIATE` to write, where waiting for
 another process (the command line) works.
+
+There are two ways to each. `read` and `write` are blocks, whose every statement goes to the driver's thread and back:
+2 ms for two statements, most of it spent on the way. `run_read` and `run_write` take a function of a connection, which
+runs in one piece in a thread of ours: 0.4 ms, and writers that wait together share one commit. (With a driver that
+needs no thread such a function is handed to `AsyncConnection.run_sync`.)
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import event
-from sqlalchemy.engine import Connection, make_url
+from sqlalchemy import create_engine, event
+from sqlalchemy.engine import Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from gateway.config import Settings
 from gateway.errors import StoreUnavailable
+from gateway.store.group_commit import GroupCommit
 
 FILE_NAME: Final = "gateway.db"
 
@@ -37,15 +44,21 @@ _WRITER: Final = (
 )
 _READER: Final = ("PRAGMA query_only = ON",)
 
+T = TypeVar("T")
+
 
 class Transactions:
     """The connections to one database; they are opened when they are needed first."""
 
     def __init__(self, url: str) -> None:
         self.path: Final = path_of(url)
-        self._writer: Final = _engine(self.path, connections=1, begin="BEGIN IMMEDIATE", pragmas=_WRITER)
-        self._readers: Final = _engine(self.path, connections=_READERS, begin="BEGIN", pragmas=_READER)
+        self._writer: Final = _async_engine(self.path, connections=1, begin="BEGIN IMMEDIATE", pragmas=_WRITER)
+        self._readers: Final = _async_engine(self.path, connections=_READERS, begin="BEGIN", pragmas=_READER)
         self._one_writer: Final = asyncio.Lock()
+        self._group_engine: Final = _engine(self.path, connections=1, begin="BEGIN IMMEDIATE", pragmas=_WRITER)
+        self._group: Final = GroupCommit(self._group_engine, self._one_writer)
+        self._reading_engine: Final = _engine(self.path, connections=_READERS, begin="BEGIN", pragmas=_READER)
+        self._reading: Final = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -70,8 +83,35 @@ class Transactions:
                 async with self._writer.begin() as connection:
                     yield connection
 
+    async def run_read(self, work: Callable[[Connection], T]) -> T:
+        """What `work` returns, of one snapshot. It runs in a thread, so it touches nothing but its connection.
+
+        Raises:
+            StoreUnavailable: as in `read`.
+        """
+        with translated():
+            return await asyncio.get_running_loop().run_in_executor(self._reading, self._in_snapshot, work)
+
+    def _in_snapshot(self, work: Callable[[Connection], T]) -> T:
+        with self._reading_engine.begin() as connection:
+            return work(connection)
+
+    async def run_write(self, work: Callable[[Connection], T]) -> T:
+        """What `work` returns, once it is committed; what it raises takes back all that it did. It runs in a thread, so
+        it touches nothing but its connection. Cancelled, it has written all or nothing.
+
+        Raises:
+            StoreUnavailable: as in `read`; then nothing was written.
+        """
+        with translated():
+            return await self._group.write(work)
+
     async def close(self) -> None:
         """Give all connections back; the last one folds the write-ahead log into the file."""
+        await self._group.close()
+        self._reading.shutdown()
+        self._group_engine.dispose()
+        self._reading_engine.dispose()
         await self._readers.dispose()
         await self._writer.dispose()
 
@@ -109,7 +149,19 @@ def translated() -> Iterator[None]:
         raise StoreUnavailable("The database cannot answer now.", sent=False, reason=reason) from error
 
 
-def _engine(path: Path, *, connections: int, begin: str, pragmas: tuple[str, ...]) -> AsyncEngine:
+def _engine(path: Path, *, connections: int, begin: str, pragmas: tuple[str, ...]) -> Engine:
+    engine = create_engine(
+        f"sqlite:///{path}",
+        pool_size=connections,
+        max_overflow=0,
+        hide_parameters=True,
+        connect_args={"isolation_level": None, "timeout": _BUSY_SECONDS, "check_same_thread": False},
+    )
+    _set_up(engine, begin=begin, pragmas=pragmas)
+    return engine
+
+
+def _async_engine(path: Path, *, connections: int, begin: str, pragmas: tuple[str, ...]) -> AsyncEngine:
     engine = create_async_engine(
         f"sqlite+aiosqlite:///{path}",
         pool_size=connections,
@@ -117,17 +169,7 @@ def _engine(path: Path, *, connections: int, begin: str, pragmas: tuple[str, ...
         hide_parameters=True,
         connect_args={"isolation_level": None, "timeout": _BUSY_SECONDS},
     )
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def set_up(driver_connection: Any, _record: object) -> None:
-        cursor = driver_connection.cursor()
-        for pragma in pragmas:
-            cursor.execute(pragma)
-        cursor.close()
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def start(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+    _set_up(engine.sync_engine, begin=begin, pragmas=pragmas)
 
     @event.listens_for(engine.sync_engine, "invalidate")
     def undo(driver_connection: Any, _record: object, _error: object) -> None:
@@ -138,3 +180,16 @@ def _engine(path: Path, *, connections: int, begin: str, pragmas: tuple[str, ...
             driver_connection.rollback()
 
     return engine
+
+
+def _set_up(engine: Engine, *, begin: str, pragmas: tuple[str, ...]) -> None:
+    @event.listens_for(engine, "connect")
+    def prepare(driver_connection: Any, _record: object) -> None:
+        cursor = driver_connection.cursor()
+        for pragma in pragmas:
+            cursor.execute(pragma)
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def start(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)

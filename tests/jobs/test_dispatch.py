@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from gateway.demo.server import Simulator
 from gateway.errors import StoreUnavailable, UpstreamFault
 from gateway.jobs import dispatch
+from gateway.store import shares
 from tests.jobs.conftest import BOTH
 from tests.jobs.house import House, Person, graph
 
@@ -19,6 +21,11 @@ async def hold(house: House) -> None:
     house.sim.faults.stop_executing = True
     await house.server.send_json("POST", "/free", b'{"free_memory": true}', timeout=5)
     await asyncio.sleep(0.01)
+
+
+async def used(house: House, person: Person, virtual_ms: float) -> None:
+    """Let a user have used as much."""
+    await house.store.transactions.run_write(partial(shares.join, user_id=person.id, virtual_ms=virtual_ms))
 
 
 async def release(house: House) -> None:
@@ -55,7 +62,7 @@ async def test_least_virtual_time_goes_first(house: House, alice: Person, bob: P
     before = await ledger.virtual_times()
     # Alice was charged for the two that were handed over; bob, who came later, started where she stood.
     assert before[alice.id] > 0
-    await house.store.ledger.join(alice.id, before[alice.id] + 1e9)
+    await used(house, alice, before[alice.id] + 1e9)
     await release(house)
     assert house.order() == [*first[:2], *other, *first[2:]]
 
@@ -97,7 +104,7 @@ async def test_front_is_the_front_of_ones_own_jobs(house: House, alice: Person, 
     mine = [await house.submit(alice, graph(f"a{number}")) for number in range(2)]
     other = await house.submit(bob, graph("bob"))
     urgent = await house.submit(alice, graph("urgent"), front=True)
-    await house.store.ledger.join(alice.id, 1e9)
+    await used(house, alice, 1e9)
     await release(house)
     assert house.order() == [*held, other, urgent, *mine]
 
@@ -108,7 +115,7 @@ async def test_a_clients_number_orders_its_own_jobs(house: House, alice: Person,
     held = [await house.submit(bob, graph(f"held{number}")) for number in range(2)]
     later, sooner = [await house.submit(alice, graph(f"n{number}"), number=number) for number in (5, -1e9)]
     other = await house.submit(bob, graph("bob"))
-    await house.store.ledger.join(alice.id, 1e9)
+    await used(house, alice, 1e9)
     await release(house)
     assert house.order() == [*held, other, sooner, later]
 

@@ -32,7 +32,6 @@ INSTRUCTIONS = [
     (Ledger, "reserve", "before", 1),
     (Ledger, "reserve", "after", 1),
     (Ledger, "reserve", "after", 3),
-    (Ledger, "join", "after", 1),
     (submission, "post", "before", 1),
     (submission, "post", "before", 3),
     (submission, "post", "after", 1),

@@ -265,10 +265,10 @@ async def test_a_database_that_fails_before_the_post_sends_nothing(
 ) -> None:
     """Without the database nothing is submitted (Q20), and nothing stays behind."""
 
-    async def away(*_: object) -> None:
+    async def away(*_: object, **__: object) -> None:
         raise StoreUnavailable("The database cannot answer now.", sent=False)
 
-    monkeypatch.setattr(type(house.store.ledger), "join", away)
+    monkeypatch.setattr(type(house.store.ledger), "reserve", away)
     prompt_id = str(uuid.uuid4())
     with pytest.raises(StoreUnavailable):
         await house.submit(alice, graph(1), prompt_id=prompt_id)

@@ -3,7 +3,9 @@
 import asyncio
 import secrets
 import uuid
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import PromptIdTaken
-from gateway.store import Store, User
+from gateway.store import Store, User, shares
 from gateway.store.ledger import FINISHED, UNFINISHED, Job, Ledger, NewJob
+from gateway.store.shares import Estimate, Joining
 
 SERVER = "http://comfyui"
 
@@ -43,8 +46,10 @@ def new(user: User, **changes: Any) -> NewJob:
     return replace(plain, **changes)
 
 
-async def reserved(ledger: Ledger, user: User, *, cap: int = 100, **changes: Any) -> Job:
-    job = await ledger.reserve(new(user, **changes), cap=cap)
+async def reserved(
+    ledger: Ledger, user: User, *, cap: int = 100, joining: Joining | None = None, **changes: Any
+) -> Job:
+    job = await ledger.reserve(new(user, **changes), cap=cap, joining=joining)
     assert job is not None
     return job
 
@@ -57,7 +62,7 @@ async def again(ledger: Ledger, job: Job) -> Job:
 
 async def accepted(ledger: Ledger, job: Job, to: str, *, cost: int = 100) -> bool:
     return await ledger.accept(
-        job, to, outputs_to_execute=["1"], node_errors={"2": {}}, charged_ms=cost, weight=1.0, server=SERVER
+        job, to, outputs_to_execute=["1"], node_errors={"2": {}}, estimate=costing(cost), weight=1.0, server=SERVER
     )
 
 
@@ -73,6 +78,14 @@ async def started(ledger: Ledger, job: Job) -> bool:
 
 async def finished(ledger: Ledger, job: Job, state: str = "succeeded", *, gpu_ms: int = 70, at: int = 3000) -> bool:
     return await ledger.finish(job, state, weight=1.0, gpu_ms=gpu_ms, ended_at=at)
+
+
+def costing(milliseconds: int) -> Estimate:
+    return lambda _last: milliseconds
+
+
+async def recent_costs(ledger: Ledger, user: User) -> list[int]:
+    return await ledger.database.run_read(partial(shares.recent_costs, user_id=user.id))
 
 
 async def virtual(ledger: Ledger, user: User) -> float:
@@ -181,9 +194,9 @@ async def test_a_job_that_was_faster_than_its_answer_is_charged_once(ledger: Led
 async def test_a_waiting_job_is_handed_over_once(ledger: Ledger, ann: User) -> None:
     """Of many that take a waiting job one gets it, and its user is charged once."""
     job = await waiting(ledger, ann)
-    taken = await asyncio.gather(*(ledger.hand(job, charged_ms=40, weight=2.0, server=SERVER) for _ in range(5)))
-    assert sum(taken) == 1
+    taken = await asyncio.gather(*(ledger.hand(job, estimate=costing(40), weight=2.0, server=SERVER) for _ in range(5)))
     job = await again(ledger, job)
+    assert [one for one in taken if one is not None] == [job]
     assert (job.state, job.attempts, job.charged_ms, job.server) == ("handing", 1, 40, SERVER)
     assert await virtual(ledger, ann) == 20
 
@@ -191,7 +204,7 @@ async def test_a_waiting_job_is_handed_over_once(ledger: Ledger, ann: User) -> N
 async def test_charges_at_the_same_time_all_count(ledger: Ledger, ann: User) -> None:
     """A charge is added where the virtual time is kept, so that none is lost."""
     jobs = [await waiting(ledger, ann) for _ in range(10)]
-    await asyncio.gather(*(ledger.hand(job, charged_ms=10, weight=1.0, server=SERVER) for job in jobs))
+    await asyncio.gather(*(ledger.hand(job, estimate=costing(10), weight=1.0, server=SERVER) for job in jobs))
     assert await virtual(ledger, ann) == 100
     await asyncio.gather(*(finished(ledger, job, gpu_ms=3) for job in jobs))
     assert await virtual(ledger, ann) == 30
@@ -201,7 +214,7 @@ async def test_charges_at_the_same_time_all_count(ledger: Ledger, ann: User) -> 
 async def test_what_did_not_run_waits_again(ledger: Ledger, ann: User, *, never_sent: bool) -> None:
     """A job that is given back waits, and its charge is its user's again; a hand-over that was never sent is none."""
     job = await waiting(ledger, ann)
-    await ledger.hand(job, charged_ms=40, weight=1.0, server=SERVER)
+    await ledger.hand(job, estimate=costing(40), weight=1.0, server=SERVER)
     await started(ledger, job)
     await ledger.record_output(job.prompt_id, "3", {"images": []})
     assert await ledger.give_back(job.prompt_id, expect=("running",), weight=1.0, never_sent=never_sent)
@@ -215,7 +228,7 @@ async def test_what_did_not_run_waits_again(ledger: Ledger, ann: User, *, never_
 async def test_a_start_counts_as_a_hand_over(ledger: Ledger, ann: User) -> None:
     """A job that started though it was never handed over has one attempt; one that was handed over has no other."""
     parked, handed = await waiting(ledger, ann), await waiting(ledger, ann)
-    await ledger.hand(handed, charged_ms=1, weight=1.0, server=SERVER)
+    await ledger.hand(handed, estimate=costing(1), weight=1.0, server=SERVER)
     assert [await started(ledger, job) for job in (parked, handed)] == [True, True]
     found = [await again(ledger, job) for job in (parked, handed)]
     assert [(job.state, job.attempts, job.started_at) for job in found] == [("running", 1, 2000)] * 2
@@ -234,7 +247,7 @@ async def test_a_job_ends_once(ledger: Ledger, ann: User) -> None:
 async def test_an_end_can_be_bound_to_a_state(ledger: Ledger, ann: User) -> None:
     """A job that moved on is not ended by one who believed it to be waiting."""
     job = await waiting(ledger, ann)
-    await ledger.hand(job, charged_ms=1, weight=1.0, server=SERVER)
+    await ledger.hand(job, estimate=costing(1), weight=1.0, server=SERVER)
     end = {"weight": 1.0, "gpu_ms": 0, "ended_at": 1}
     assert not await ledger.finish(job, "cancelled", expect=("waiting",), **end)
     assert (await again(ledger, job)).state == "handing"
@@ -305,7 +318,7 @@ async def test_hidden_jobs_are_not_shown_but_counted(ledger: Ledger, ann: User, 
     await ledger.hide(ann.id, [jobs[0].prompt_id, jobs[2].prompt_id, foreign.prompt_id])
     assert [job.prompt_id for job in await ledger.history(ann.id, limit=9)] == [jobs[1].prompt_id]
     assert len(await ledger.history(bea.id, limit=9)) == 1
-    assert await ledger.recent_costs(ann.id) == [70, 70]
+    assert await recent_costs(ledger, ann) == [70, 70]
     await ledger.hide(ann.id, None)
     assert await ledger.history(ann.id, limit=9) == []
     assert [job.prompt_id for job in await ledger.unfinished(ann.id)] == [jobs[2].prompt_id]
@@ -342,8 +355,10 @@ async def test_costs_are_those_of_jobs_that_ran(ledger: Ledger, ann: User) -> No
     """The estimate goes by the last jobs that used the GPU; one that was cancelled before it ran says nothing."""
     for state, cost in (("succeeded", 10), ("succeeded", 0), ("failed", 5), ("failed", 0), ("cancelled", 0)):
         await finished(ledger, await reserved(ledger, ann), state, gpu_ms=cost)
-    assert await ledger.recent_costs(ann.id) == [5, 0, 10]
-    assert await ledger.recent_costs(ann.id, limit=1) == [5]
+    assert await recent_costs(ledger, ann) == [5, 0, 10]
+    for cost in (1, 2, 3):
+        await finished(ledger, await reserved(ledger, ann), gpu_ms=cost)
+    assert await recent_costs(ledger, ann) == [3, 2, 1, 5, 0]
 
 
 async def test_open_charges_are_those_of_unfinished_jobs(ledger: Ledger, ann: User, bea: User) -> None:
@@ -351,18 +366,33 @@ async def test_open_charges_are_those_of_unfinished_jobs(ledger: Ledger, ann: Us
     jobs = [await waiting(ledger, ann) for _ in range(3)]
     await waiting(ledger, bea)
     for job in jobs[:2]:
-        await ledger.hand(job, charged_ms=40, weight=1.0, server=SERVER)
+        await ledger.hand(job, estimate=costing(40), weight=1.0, server=SERVER)
     await finished(ledger, jobs[0])
-    charges = await ledger.open_charges()
+    charges = await ledger.database.run_read(shares.open_charges)
     assert (charges[ann.id], charges.get(bea.id, 0)) == (40, 0)
 
 
 async def test_joining_never_lowers_a_virtual_time(ledger: Ledger, ann: User) -> None:
     """A user who becomes active is raised to the others, and never falls by it."""
-    await reserved(ledger, ann)
     for asked, kept in ((50.0, 50.0), (20.0, 50.0), (60.0, 60.0)):
-        await ledger.join(ann.id, asked)
+        await reserved(ledger, ann, joining=lambda _virtual, _charges, asked=asked: asked)
         assert await virtual(ledger, ann) == kept
+
+
+async def test_who_joins_is_told_where_the_others_stand(ledger: Ledger, ann: User, bea: User) -> None:
+    """Where a newly active user starts is decided in the same transaction, of what everybody has used and is charged
+    for."""
+    await finished(ledger, await reserved(ledger, ann))
+    await ledger.hand(await waiting(ledger, ann), estimate=costing(40), weight=2.0, server=SERVER)
+    seen: list[object] = []
+
+    def joining(virtual_ms: Mapping[int, float], charges: Mapping[int, int]) -> float:
+        seen.extend((virtual_ms[ann.id], charges[ann.id]))
+        return virtual_ms[ann.id]
+
+    await reserved(ledger, bea, joining=joining)
+    assert seen == [90, 40]
+    assert await virtual(ledger, bea) == 90
 
 
 async def test_a_virtual_time_is_never_negative(ledger: Ledger, ann: User) -> None:
@@ -408,7 +438,7 @@ async def moved(ledger: Ledger, job: Job, move: str, cost: int) -> None:
         case "accept" | "park":
             await accepted(ledger, job, "handed" if move == "accept" else "waiting", cost=cost)
         case "hand":
-            await ledger.hand(job, charged_ms=cost, weight=1.0, server=SERVER)
+            await ledger.hand(job, estimate=costing(cost), weight=1.0, server=SERVER)
         case "start":
             await ledger.start(job.prompt_id, expect=(*UNFINISHED[:4], "unknown"), started_at=1, server=SERVER)
         case "back":
@@ -425,16 +455,16 @@ async def test_E15_histories_are_bounded_in_bytes(ledger: Ledger, ann: User, mon
         job = await waiting(ledger, ann, extra_data={"extra_pnginfo": {"workflow": {"text": "x" * 1000}}})
         assert await finished(ledger, job, at=3000 + number)
     everything = await ledger.history(ann.id, limit=10)
-    monkeypatch.setattr("gateway.store.ledger.MOST_BYTES", 2500)
+    monkeypatch.setattr("gateway.store.listings.MOST_BYTES", 2500)
     assert await ledger.history(ann.id, limit=10) == everything[-2:]
     assert await ledger.history(ann.id, limit=10, offset=1) == everything[1:3]
-    monkeypatch.setattr("gateway.store.ledger.MOST_BYTES", 1)
+    monkeypatch.setattr("gateway.store.listings.MOST_BYTES", 1)
     assert await ledger.history(ann.id, limit=10) == everything[-1:]
 
 
 async def test_waiting_jobs_are_bounded_in_bytes(ledger: Ledger, ann: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """A user's unfinished jobs hold so many bytes together and no more, however few they are."""
-    monkeypatch.setattr("gateway.store.ledger.MOST_BYTES", 2500)
+    monkeypatch.setattr("gateway.store.reservation.MOST_BYTES", 2500)
     large = {"extra_pnginfo": {"workflow": {"text": "x" * 1000}}}
     first = await reserved(ledger, ann, extra_data=large)
     await reserved(ledger, ann, extra_data=large)
