@@ -172,8 +172,7 @@ class Gateway:
     async def _owner(self, user_id: int) -> Owner:
         """What a job's owner may do with files, nodes and models, as the settings are now."""
         assert self._store is not None, "jobs are started with the store open"
-        user = await self._store.users.get(user_id)
-        role = role_named(self._settings, user.role if user else "")
+        role = role_named(self._settings, await self._store.roles.of(user_id))
         return Owner(user_id, await self._store.roots.of(user_id), node_policy(role, role.permissions))
 
     async def _ready(self) -> dict[str, bool]:

@@ -11,6 +11,7 @@ from gateway.store import schema
 from gateway.store.changes import Changes, SQLiteChanges
 from gateway.store.files import Files
 from gateway.store.ledger import Ledger
+from gateway.store.roles import Roles
 from gateway.store.roots import Roots
 from gateway.store.servers import Servers
 from gateway.store.sessions import Sessions
@@ -35,6 +36,7 @@ class Store:
         self.files: Final = Files(transactions)
         self.roots: Final = Roots(self.users)
         self.changes: Final[Changes] = SQLiteChanges(transactions.path)
+        self.roles: Final = Roles(self.users, self.changes)
         self.transactions: Final = transactions
 
     @classmethod

@@ -1,0 +1,35 @@
+"""Each user's role, by user id. It does not know what a role may do."""
+
+from typing import Final
+
+from gateway.store.changes import Changes
+from gateway.store.users import Users
+
+NOBODY: Final = ""
+"""The role of a user who was removed: no settings name it."""
+_MOST_KEPT: Final = 10_000
+
+
+class Roles:
+    """The roles, kept in memory until anything about users changes, in whichever process."""
+
+    def __init__(self, users: Users, changes: Changes) -> None:
+        self._users, self._changes = users, changes
+        self._known: dict[int, str] = {}
+        self._version = -1
+
+    async def of(self, user_id: int) -> str:
+        """The user's role now, `NOBODY` for one who was removed. Raises StoreUnavailable."""
+        version = self._changes.version()
+        if version != self._version or len(self._known) >= _MOST_KEPT:
+            self._known.clear()
+            self._version = version
+        known = self._known.get(user_id)
+        if known is not None:
+            return known
+        user = await self._users.get(user_id)
+        role = NOBODY if user is None else user.role
+        # Kept only under the version that it was looked up under: a change meanwhile may be in it or not.
+        if version == self._version:
+            self._known[user_id] = role
+        return role
