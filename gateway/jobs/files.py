@@ -4,10 +4,11 @@ folder proves to be somebody's is recorded for whose job made it.
 It does not know what a node class reads or writes (`comfy.graph_files` does), nor who may use which (a policy says).
 """
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from gateway.comfy import clean_errors, graph_files
 from gateway.comfy.clean_errors import Reader
@@ -22,7 +23,9 @@ from gateway.store.files import Files, Known
 
 Prompt = Mapping[str, Any]
 
-_NOTHING = Known(frozenset(), frozenset())
+MARK_SECONDS: Final = 1.0
+
+_NOTHING: Final = Known(frozenset(), frozenset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ class JobFiles:
     ) -> None:
         self._files, self._catalogue, self._server = files, catalogue, server
         self._owner_of, self._shared, self._ask_shared = owner_of, shared, ask_shared
+        self._boot: str | None = None
+        self._marked_at: float | None = None
 
     async def accepted(self, user_id: int, prompt: Prompt) -> dict[str, Any]:
         """A prompt as its owner wrote it, in the form that is kept and shown.
@@ -87,8 +92,20 @@ class JobFiles:
         refs = [ref for ref in _files_in(outputs) if ref.type != "input" and not is_confined(ref, root)]
         if not refs:
             return True
-        boot = await self._files.boot(self._server, _boot)
-        return await self._files.record(self._server, boot, *refs, user_id=live.user_id, prompt_id=live.prompt_id)
+        boot = await self._boot_now()
+        new = [ref for ref in refs if (boot, ref) not in live.claimed]
+        if not new:
+            return True
+        mine = await self._files.record(self._server, boot, *new, user_id=live.user_id, prompt_id=live.prompt_id)
+        if mine:
+            live.claimed.update((boot, ref) for ref in new)
+        return mine
+
+    async def _boot_now(self) -> str:
+        """Asked of the database once: only `server_arrived` begins another."""
+        if self._boot is None:
+            self._boot = await self._files.boot(self._server, _mint)
+        return self._boot
 
     async def shown(self, live: Live, outputs: Any) -> Any:
         """Outputs as their owner sees them."""
@@ -110,18 +127,23 @@ class JobFiles:
         await self._ask_shared()
         last = await self._files.last_prompt(self._server)
         if last is None or not await has_ended(last):
-            await self._files.new_boot(self._server, _boot)
+            self._boot = self._marked_at = None
+            self._boot = await self._files.new_boot(self._server, _mint)
 
     async def ended(self, live: Live) -> None:
-        """The server has this job in its history, by which its process will be known again."""
-        await self._files.note_prompt(self._server, live.prompt_id)
+        """The server has this job in its history, by which its process will be known again. So it will by one that
+        ended a moment before."""
+        now = asyncio.get_running_loop().time()
+        if self._marked_at is None or now - self._marked_at >= MARK_SECONDS:
+            await self._files.note_prompt(self._server, live.prompt_id)
+            self._marked_at = now
 
     async def _reader(self, live: Live) -> Reader:
         owner = await self._owner_of(live.user_id)
         return Reader(owner.root, owner.policy.everything, tuple(live.secrets.values()))
 
 
-def _boot() -> str:
+def _mint() -> str:
     return secrets.token_hex(8)
 
 

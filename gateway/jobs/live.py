@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from gateway.comfy.files import FileRef
 from gateway.policy.fairness import Waiting
 from gateway.store.ledger import Job
 
@@ -20,6 +21,8 @@ PLACES: Final = 2
 class Live:
     """One unfinished job. Times ending in `_at` are seconds of the event loop's clock, those in `_ms` milliseconds
     since the epoch: `started_ms` by ComfyUI's clock, the others by ours.
+
+    `claimed` are the files that are recorded as this job's, each with the boot of the server that it is recorded for.
 
     `busy` is held by the one task that moves the job just now: a submit, a hand-over, a cancellation or a look at the
     server. Nobody else acts on a busy job; who wants it to end leaves a wish (`cancel_requested`, and `stop_requested`
@@ -41,6 +44,7 @@ class Live:
     stop_requested: bool = False
     node: str | None = None
     executed: list[str] = field(default_factory=list)
+    claimed: set[tuple[str, FileRef]] = field(default_factory=set, repr=False)
     started_ms: int | None = None
     seen_start_ms: int | None = None
     last_event_ms: int | None = None
@@ -55,6 +59,7 @@ class Live:
         self.started_ms = self.seen_start_ms = self.last_event_ms = None
         self.posted_at = self.answered_at = self.absent_since = None
         self.executed.clear()
+        self.claimed.clear()
 
 
 def live_of(job: Job) -> Live:

@@ -5,14 +5,15 @@ one finds nothing to do.
 """
 
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import case, delete, select, update
+from sqlalchemy import Integer, Update, bindparam, case, delete, select, update
 from sqlalchemy.engine import Connection
 
 from gateway.store import shares
-from gateway.store.job import FINISHED, Job, Owned, as_stored, job_of, text_of
+from gateway.store.job import FINISHED, Job, Owned, as_stored, job_of
 from gateway.store.shares import Estimate
 from gateway.store.tables import jobs
 
@@ -21,27 +22,77 @@ _AT_SERVER: Final = ("handed", "running")
 _AT_LEAST_ONE: Final = case((jobs.c.attempts < 1, 1), else_=jobs.c.attempts)
 """A job that is at the server was handed over, however it came there."""
 
+_THIS: Final = jobs.c.prompt_id == bindparam("this")
+_FROM: Final = jobs.c.state.in_(bindparam("expect", expanding=True))
+_OUTPUTS: Final = select(jobs.c.outputs).where(_THIS)
+_CHARGED: Final = select(jobs.c.user_id, jobs.c.charged_ms).where(_THIS, _FROM)
+_WITHDRAW: Final = delete(jobs).where(_THIS, _FROM).returning(jobs.c.user_id, jobs.c.charged_ms)
+_CHARGE: Final = update(jobs).where(_THIS, _FROM, jobs.c.charged_ms == 0).values(charged_ms=bindparam("cost"))
+_HAND: Final = (
+    update(jobs)
+    .where(_THIS, jobs.c.state == "waiting")
+    .values(state="handing", attempts=jobs.c.attempts + 1, charged_ms=bindparam("cost"), server=bindparam("at"))
+    .returning(jobs)
+)
+_GIVE_BACK: Final = (
+    update(jobs)
+    .where(_THIS, _FROM)
+    .values(
+        state="waiting",
+        charged_ms=0,
+        server=None,
+        handed_at=None,
+        started_at=None,
+        outputs="{}",
+        attempts=jobs.c.attempts - bindparam("never_sent", type_=Integer),
+    )
+)
+
+
+@lru_cache(maxsize=256)
+def _setting(names: tuple[str, ...], *, counts: bool) -> Update:
+    """The statement that sets these columns: to build it costs more than to run it. `counts`: the job is at the
+    server."""
+    values: dict[str, Any] = {name: bindparam(f"to_{name}", type_=jobs.c[name].type) for name in names}
+    return update(jobs).where(_THIS).values(**values, **({"attempts": _AT_LEAST_ONE} if counts else {}))
+
+
+@lru_cache(maxsize=256)
+def _moving(names: tuple[str, ...], *, counts: bool) -> Any:
+    """The same from expected states only; it returns what the job is charged."""
+    return _setting(names, counts=counts).where(_FROM).returning(jobs.c.charged_ms)
+
+
+def _given(columns: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"to_{name}": value for name, value in as_stored(columns).items()}
+
 
 def advance(
     connection: Connection, prompt_id: str, *, to: str, expect: Collection[str], columns: Mapping[str, Any]
 ) -> bool:
     """Change the state, and set columns with it; False when the job is in none of the states in `expect`."""
-    values = {"state": to, **as_stored(columns)}
-    if to in _AT_SERVER:
-        values["attempts"] = _AT_LEAST_ONE
-    mine = (jobs.c.prompt_id == prompt_id, jobs.c.state.in_(tuple(expect)))
-    return connection.execute(update(jobs).where(*mine).values(**values)).rowcount == 1
+    return _advanced(connection, prompt_id, to=to, expect=expect, columns=columns) is not None
+
+
+def _advanced(
+    connection: Connection, prompt_id: str, *, to: str, expect: Collection[str], columns: Mapping[str, Any]
+) -> int | None:
+    """What a job that moved is charged; None if it did not move."""
+    values = {"state": to, **columns}
+    statement = _moving(tuple(values), counts=to in _AT_SERVER)
+    given = {"this": prompt_id, "expect": tuple(expect), **_given(values)}
+    charged: int | None = connection.execute(statement, given).scalar_one_or_none()
+    return charged
 
 
 def note(connection: Connection, prompt_id: str, *, columns: Mapping[str, Any]) -> None:
     """Set columns of a job in whatever state."""
-    connection.execute(update(jobs).where(jobs.c.prompt_id == prompt_id).values(**as_stored(columns)))
+    connection.execute(_setting(tuple(columns), counts=False), {"this": prompt_id, **_given(columns)})
 
 
 def withdraw(connection: Connection, prompt_id: str, *, weight: float) -> bool:
     """See `Ledger.withdraw`."""
-    mine = (jobs.c.prompt_id == prompt_id, jobs.c.state.in_(_COMING))
-    gone = connection.execute(delete(jobs).where(*mine).returning(jobs.c.user_id, jobs.c.charged_ms)).one_or_none()
+    gone = connection.execute(_WITHDRAW, {"this": prompt_id, "expect": _COMING}).one_or_none()
     if gone is None:
         return False
     shares.correct(connection, gone.user_id, -gone.charged_ms / weight)
@@ -70,17 +121,15 @@ def accept(
 def _charge(connection: Connection, job: Owned, *, estimate: Estimate, weight: float) -> None:
     """Charge a job that the server has, once."""
     cost = estimate(shares.recent_costs(connection, job.user_id))
-    uncharged = (jobs.c.prompt_id == job.prompt_id, jobs.c.state.in_(_AT_SERVER), jobs.c.charged_ms == 0)
-    if connection.execute(update(jobs).where(*uncharged).values(charged_ms=cost)).rowcount:
+    given = {"this": job.prompt_id, "expect": _AT_SERVER, "cost": cost}
+    if connection.execute(_CHARGE, given).rowcount:
         shares.correct(connection, job.user_id, cost / weight)
 
 
 def hand(connection: Connection, job: Owned, *, estimate: Estimate, weight: float, server: str) -> Job | None:
     """See `Ledger.hand`."""
     cost = estimate(shares.recent_costs(connection, job.user_id))
-    values = {"state": "handing", "attempts": jobs.c.attempts + 1, "charged_ms": cost, "server": server}
-    mine = (jobs.c.prompt_id == job.prompt_id, jobs.c.state == "waiting")
-    row = connection.execute(update(jobs).where(*mine).values(**values).returning(jobs)).one_or_none()
+    row = connection.execute(_HAND, {"this": job.prompt_id, "cost": cost, "at": server}).one_or_none()
     if row is None:
         return None
     shares.correct(connection, job.user_id, cost / weight)
@@ -91,20 +140,11 @@ def give_back(
     connection: Connection, prompt_id: str, *, expect: Collection[str], weight: float, never_sent: bool
 ) -> bool:
     """See `Ledger.give_back`."""
-    mine = (jobs.c.prompt_id == prompt_id, jobs.c.state.in_(tuple(expect)))
-    charge = connection.execute(select(jobs.c.user_id, jobs.c.charged_ms).where(*mine)).one_or_none()
+    mine = {"this": prompt_id, "expect": tuple(expect)}
+    charge = connection.execute(_CHARGED, mine).one_or_none()
     if charge is None:
         return False
-    values = {
-        "state": "waiting",
-        "charged_ms": 0,
-        "server": None,
-        "handed_at": None,
-        "started_at": None,
-        "outputs": "{}",
-        "attempts": jobs.c.attempts - int(never_sent),
-    }
-    connection.execute(update(jobs).where(*mine).values(**values))
+    connection.execute(_GIVE_BACK, {**mine, "never_sent": int(never_sent)})
     shares.correct(connection, charge.user_id, -charge.charged_ms / weight)
     return True
 
@@ -119,9 +159,7 @@ def finish(
     columns: Mapping[str, Any],
 ) -> bool:
     """See `Ledger.finish`; `columns` hold `gpu_ms`."""
-    mine = (jobs.c.prompt_id == job.prompt_id, jobs.c.state.in_(tuple(expect)))
-    ended = update(jobs).where(*mine).values(state=state, **as_stored(columns)).returning(jobs.c.charged_ms)
-    charged = connection.execute(ended).scalar_one_or_none()
+    charged = _advanced(connection, job.prompt_id, to=state, expect=expect, columns=columns)
     if charged is None:
         return False
     shares.correct(connection, job.user_id, (columns["gpu_ms"] - charged) / weight)
@@ -130,11 +168,9 @@ def finish(
 
 def record_output(connection: Connection, prompt_id: str, *, node: str, output: Mapping[str, Any]) -> None:
     """See `Ledger.record_output`."""
-    mine = jobs.c.prompt_id == prompt_id
-    text = connection.execute(select(jobs.c.outputs).where(mine)).scalar_one_or_none()
+    text = connection.execute(_OUTPUTS, {"this": prompt_id}).scalar_one_or_none()
     if text is not None:
-        merged = text_of({**orjson.loads(text), node: output})
-        connection.execute(update(jobs).where(mine).values(outputs=merged))
+        note(connection, prompt_id, columns={"outputs": {**orjson.loads(text), node: output}})
 
 
 def hide(connection: Connection, user_id: int, *, prompt_ids: Collection[str] | None) -> None:
