@@ -1,5 +1,8 @@
 """What we remember: users, tokens, sessions, servers, jobs, user data, in SQLite. The only room with SQLAlchemy and
 alembic; it decides nothing.
+
+Reading order of the ledger: `job` (the values), `ledger` (each method is one transaction), `reservation`, `moves`,
+`shares`, `listings` (its statements); `transactions` and `group_commit` carry them to the disk.
 """
 
 from gateway.store.changes import Changes

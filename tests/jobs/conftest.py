@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.demo.server import Simulator
-from gateway.jobs import follow, post, recover, settle, submission
+from gateway.jobs import comparison, follow, post, recover, settle, submission
 from tests.jobs.house import House, Person, template
 
 BOTH = ("0.28.1", "0.3.64")
@@ -23,9 +23,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recover, "TICK_SECONDS", 0.03)
     monkeypatch.setattr(recover, "LOOK_EVERY_SECONDS", 0.1)
     monkeypatch.setattr(recover, "DEAF_SECONDS", 0.8)
-    monkeypatch.setattr(recover, "ABSENT_SECONDS", 0.3)
+    monkeypatch.setattr(comparison, "ABSENT_SECONDS", 0.3)
     monkeypatch.setattr(recover, "REFUSED_SECONDS", 0.2)
-    monkeypatch.setattr(recover, "FRAMES_SECONDS", 0.05)
+    monkeypatch.setattr(comparison, "FRAMES_SECONDS", 0.05)
     monkeypatch.setattr(submission, "LINK_SECONDS", 0.3)
     monkeypatch.setattr(settle, "HISTORY_SECONDS", 1.0)
     monkeypatch.setattr(settle, "PAUSE_SECONDS", 0.05)

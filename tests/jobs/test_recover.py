@@ -10,7 +10,7 @@ import pytest
 
 from gateway.demo.server import Simulator
 from gateway.errors import UpstreamFault
-from gateway.jobs import dispatch, look, recover, settle, submission
+from gateway.jobs import comparison, dispatch, look, recover, settle, submission
 from gateway.jobs.submission import Accepted
 from gateway.store.ledger import Ledger
 from tests.jobs.conftest import BOTH
@@ -247,14 +247,14 @@ async def test_a_hand_over_under_way_is_not_judged(
 
     async def slow(*arguments: Any, **options: Any) -> Any:
         looking = asyncio.create_task(looked())
-        await asyncio.sleep(3 * recover.ABSENT_SECONDS)
+        await asyncio.sleep(3 * comparison.ABSENT_SECONDS)
         looking.cancel()
         return await real(*arguments, **options)
 
     async def looked() -> None:
         while True:
             await house.works._recovery.look()
-            await asyncio.sleep(recover.ABSENT_SECONDS / 3)
+            await asyncio.sleep(comparison.ABSENT_SECONDS / 3)
 
     held = [await house.submit(bob, graph(f"held{number}", seconds=0.2)) for number in range(2)]
     monkeypatch.setattr(dispatch, "post", slow)
