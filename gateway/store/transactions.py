@@ -59,6 +59,7 @@ class Transactions:
         self._group: Final = GroupCommit(self._group_engine, self._one_writer)
         self._reading_engine: Final = _engine(self.path, connections=_READERS, begin="BEGIN", pragmas=_READER)
         self._reading: Final = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
+        self._is_closed = False
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -87,8 +88,9 @@ class Transactions:
         """What `work` returns, of one snapshot. It runs in a thread, so it touches nothing but its connection.
 
         Raises:
-            StoreUnavailable: as in `read`.
+            StoreUnavailable: as in `read`, and after `close`.
         """
+        self._require_open()
         with translated():
             return await asyncio.get_running_loop().run_in_executor(self._reading, self._in_snapshot, work)
 
@@ -101,13 +103,20 @@ class Transactions:
         it touches nothing but its connection. Cancelled, it has written all or nothing.
 
         Raises:
-            StoreUnavailable: as in `read`; then nothing was written.
+            StoreUnavailable: as in `read`, and after `close`; then nothing was written.
         """
+        self._require_open()
         with translated():
             return await self._group.write(work)
 
+    def _require_open(self) -> None:
+        """The threads are gone after `close`."""
+        if self._is_closed:
+            raise StoreUnavailable("The database is closed.", sent=False)
+
     async def close(self) -> None:
         """Give all connections back; the last one folds the write-ahead log into the file."""
+        self._is_closed = True
         await self._group.close()
         self._reading.shutdown()
         self._group_engine.dispose()

@@ -225,6 +225,16 @@ async def test_what_waits_at_the_end_is_written(url: str) -> None:
         assert len(await store.transactions.run_read(all_urls)) == 20
 
 
+async def test_a_closed_store_says_so(url: str) -> None:
+    """Who comes after the end is told, and does not wait for a thread that is gone."""
+    async with await Store.open(url) as store:
+        pass
+    with pytest.raises(StoreUnavailable):
+        await asyncio.wait_for(store.transactions.run_write(putting("late")), 5)
+    with pytest.raises(StoreUnavailable):
+        await asyncio.wait_for(store.transactions.run_read(all_urls), 5)
+
+
 async def test_commits_of_a_group_are_on_the_disk(store: Store) -> None:
     """The group's own connection syncs the log at each commit, and enforces keys."""
 
