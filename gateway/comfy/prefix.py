@@ -34,7 +34,7 @@ class Place(StrEnum):
 def canonical(text: str, place: Place) -> str:
     """The text as its owner sees it: no root, no dot parts, no leading or doubled slashes, no control characters.
 
-    A backslash is a separator, which it is on Windows. A root at the beginning is taken off, whoever's it is.
+    A backslash is a separator, which it is on Windows. Every root in it is taken out, whoever's it is.
     """
     kept = _without_roots(_segments(text))
     if place is Place.FOLDER:
@@ -70,7 +70,11 @@ def _segments(text: str) -> list[str]:
 
 
 def _without_roots(segments: list[str]) -> list[str]:
-    start = 0
-    while is_root(segments[start : start + 2]):
-        start += 2
-    return segments[start:]
+    """Wherever a root is: in the middle of a name it would be taken out of what ComfyUI says, and nobody would find
+    the file."""
+    kept: list[str] = []
+    for segment in segments:
+        kept.append(segment)
+        if is_root(kept[-2:]):
+            del kept[-2:]
+    return kept

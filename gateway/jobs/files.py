@@ -6,16 +6,15 @@ It does not know what a node class reads or writes (`comfy.graph_files` does), n
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gateway.comfy import clean_errors, graph_files
+from gateway.comfy import clean_errors, graph_files, made_files
 from gateway.comfy.clean_errors import Reader
 from gateway.comfy.files import FileRef, Root, is_confined, visible_json
 from gateway.comfy.graph_files import Source
 from gateway.comfy.graph_policy import Policy, check
-from gateway.errors import FileNotAllowed
 from gateway.jobs.catalogue import Catalogue
 from gateway.jobs.live import Live
 from gateway.policy.ownership import source_of
@@ -89,16 +88,22 @@ class JobFiles:
         A job makes no inputs: an output that names one would give away what an administrator put there.
         """
         root = (await self._owner_of(live.user_id)).root
-        refs = [ref for ref in _files_in(outputs) if ref.type != "input" and not is_confined(ref, root)]
+        listed = [ref for ref in made_files.listed(outputs) if ref.type != "input" and not is_confined(ref, root)]
+        minted = list(made_files.minted(outputs))
+        return await self._record(live, listed) and await self._record(live, minted, for_ever=True)
+
+    async def _record(self, live: Live, refs: Collection[FileRef], *, for_ever: bool = False) -> bool:
         if not refs:
             return True
         boot = await self._boot_now()
-        new = [ref for ref in refs if (boot, ref) not in live.claimed]
+        new = [ref for ref in refs if (boot, ref, for_ever) not in live.claimed]
         if not new:
             return True
-        mine = await self._files.record(self._server, boot, *new, user_id=live.user_id, prompt_id=live.prompt_id)
+        mine = await self._files.record(
+            self._server, boot, *new, user_id=live.user_id, prompt_id=live.prompt_id, for_ever=for_ever
+        )
         if mine:
-            live.claimed.update((boot, ref) for ref in new)
+            live.claimed.update((boot, ref, for_ever) for ref in new)
         return mine
 
     async def _boot_now(self) -> str:
@@ -149,18 +154,3 @@ def _mint() -> str:
 
 def _classes(prompt: Prompt) -> Collection[str]:
     return {str(node["class_type"]) for node in prompt.values()}
-
-
-def _files_in(value: Any) -> Iterator[FileRef]:
-    """Every file that an output names, at any depth; a name that cannot be read stays unserved."""
-    if isinstance(value, dict):
-        if all(isinstance(value.get(name), str) for name in ("filename", "subfolder", "type")):
-            try:
-                yield FileRef.read(value["type"], value["subfolder"].replace("\\", "/"), value["filename"])
-            except FileNotAllowed:
-                return
-        for item in value.values():
-            yield from _files_in(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _files_in(item)

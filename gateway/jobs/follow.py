@@ -162,7 +162,7 @@ class Follower:
             return events.changed(frame, await self._desk.files.told(live, frame.data))
         if frame.type != "executed":
             return frame
-        if not await self._desk.files.claim(live, frame.data):
+        if not await self._desk.files.claim(live, {frame.data.get("node"): frame.data.get("output")}):
             return None
         return events.changed(frame, await self._desk.files.shown(live, frame.data))
 

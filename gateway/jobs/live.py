@@ -22,7 +22,7 @@ class Live:
     """One unfinished job. Times ending in `_at` are seconds of the event loop's clock, those in `_ms` milliseconds
     since the epoch: `started_ms` by ComfyUI's clock, the others by ours.
 
-    `claimed` are the files that are recorded as this job's, each with the boot of the server that it is recorded for.
+    `claimed` are the files that are recorded as this job's: the boot of the server, the file, and whether for ever.
 
     `busy` is held by the one task that moves the job just now: a submit, a hand-over, a cancellation or a look at the
     server. Nobody else acts on a busy job; who wants it to end leaves a wish (`cancel_requested`, and `stop_requested`
@@ -44,7 +44,7 @@ class Live:
     stop_requested: bool = False
     node: str | None = None
     executed: list[str] = field(default_factory=list)
-    claimed: set[tuple[str, FileRef]] = field(default_factory=set, repr=False)
+    claimed: set[tuple[str, FileRef, bool]] = field(default_factory=set, repr=False)
     started_ms: int | None = None
     seen_start_ms: int | None = None
     last_event_ms: int | None = None

@@ -74,15 +74,23 @@ class Files:
                 uploaded.update(await _uploaded(connection, user_id, batch))
         return Known(frozenset(recorded), frozenset(uploaded))
 
-    async def record(self, server: str, boot: str, *refs: FileRef, user_id: int, prompt_id: str) -> bool:
+    async def record(
+        self, server: str, boot: str, *refs: FileRef, user_id: int, prompt_id: str, for_ever: bool = False
+    ) -> bool:
         """Note that a job of this user made these files.
 
         False when this boot has recorded one of them for another user already, who then keeps it; the others are noted.
+        Names that never come again are their first owner's `for_ever`: then records of former boots count as well.
         """
         job = {"server": server, "boot": boot, "user_id": user_id, "prompt_id": prompt_id}
         owners: set[int] = set()
         async with self._transactions.write() as connection:
             for batch in _batches(refs):
+                if for_ever:
+                    before = (*_in_boot(server, EARLIER), _is_one_of(recorded_files, batch))
+                    earlier = set(await connection.scalars(select(recorded_files.c.user_id).where(*before)))
+                    if not earlier <= {user_id}:
+                        return False
                 rows = [{**job, **_row(ref)} for ref in batch]
                 await connection.execute(upsert(recorded_files).values(rows).on_conflict_do_nothing())
                 there = (*_in_boot(server, boot), _is_one_of(recorded_files, batch))

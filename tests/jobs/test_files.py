@@ -69,7 +69,44 @@ async def test_a_claim_of_anothers_file_fails(house: House, alice: Person, bob: 
     held = await house.submit(bob, graph("long", seconds=0.5))
     live = house.live(held)
     assert live is not None
-    assert not await house.works.desk.files.claim(live, {"images": [image]})
+    assert not await house.works.desk.files.claim(live, {"3": {"images": [image]}})
+
+
+async def test_what_only_looks_like_a_file_is_no_claim(house: House, alice: Person) -> None:
+    """A node that shows what the workflow brought, such as a 3D camera, makes nobody the owner of the file it names."""
+    held = await house.submit(alice, graph("long", seconds=0.5))
+    live = house.live(held)
+    assert live is not None
+    other = {"filename": "old.png", "subfolder": "", "type": "output"}
+    shown = [
+        {"result": ["", other]},
+        {"images": [{"more": [other]}]},
+        {"input_bboxes": [other]},
+        {"text": [str(other)]},
+    ]
+    for output in shown:
+        assert await house.works.desk.files.claim(live, {"3": output})
+    known = await house.store.files.known(alice.id, house.server.url, [FileRef("output", "", "old.png")])
+    assert known.recorded == frozenset()
+
+
+async def test_3d_previews_are_recorded_by_the_names_that_were_drawn_for_them(
+    house: House, sim: Simulator, alice: Person, bob: Person
+) -> None:
+    """ComfyUI names 3D previews by bare texts; they are their maker's, and a graph of another that shows the same text
+    does not make them the other's, nor after a restart of the server."""
+    lives = [house.live(await house.submit(person, graph(person.name, seconds=2.0))) for person in (alice, bob)]
+    files, random = house.works.desk.files, "0123456789abcdef" * 2
+    shown = {"3": {"result": [f"preview3d_{random}.glb", {"fov": 35}, f"temp/bg_{random}.png"]}}
+    assert lives[0] is not None
+    assert lives[1] is not None
+    assert await files.claim(lives[0], shown)
+    assert not await files.claim(lives[1], shown)
+    await house.store.files.new_boot(house.server.url, lambda: "another")
+    assert not await files.claim(lives[1], {"3": {"result": [f"preview3d_{random}.glb"]}})
+    ref = FileRef("output", "", f"preview3d_{random}.glb")
+    for person, owned in ((alice, {ref}), (bob, set())):
+        assert (await house.store.files.known(person.id, house.server.url, [ref])).recorded == owned
 
 
 async def test_temp_names_come_again_after_a_restart(house: House, sim: Simulator, alice: Person) -> None:
