@@ -19,7 +19,10 @@ from gateway.demo.profile import Profile
 from gateway.demo.progress import Preview, Progress
 from gateway.demo.queue import Item, PromptQueue
 from gateway.demo.record import Record
+from gateway.demo.scenes import SCENES
 from gateway.demo.schedule import Schedule
+
+_RUN = {**CLASSES, **SCENES}
 
 
 class InterruptedJobError(Exception):
@@ -162,7 +165,7 @@ class Executor:
 
     async def _call(self, job: Job, node_id: str, inputs: dict[str, Any]) -> Done:
         class_type = job.class_of(node_id)
-        if class_type not in CLASSES:
+        if class_type not in _RUN:
             raise NotImplementedError(f"{class_type} is listed by this simulation, but cannot be executed")
         if unexpected := [name for name in inputs if not self._around.catalogue.declares(class_type, name)]:
             raise TypeError(f"{class_type}.run() got an unexpected keyword argument '{unexpected[0]}'")
@@ -187,7 +190,7 @@ class Executor:
             models_seconds=self._around.pace.models_seconds,
             memory=self._memories.setdefault((node_id, class_type), {}),
         )
-        return await CLASSES[class_type](call)
+        return await _RUN[class_type](call)
 
     async def _pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

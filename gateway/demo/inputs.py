@@ -12,6 +12,7 @@ from gateway.demo.profile import Profile
 
 _CONVERSIONS = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
 _FILE_INPUTS = {"LoadImage": "image", "LoadImageMask": "image", "LoadImageOutput": "image", "LoadLatent": "latent"}
+_MODEL_3D = "model_file"
 _LONGEST_LIST_SHOWN = 20
 
 
@@ -57,7 +58,7 @@ class Inputs:
             message = f"Failed to convert an input value to a {spec[0]} value"
             details = f"{name}, {value}, {raised}"
             return error("invalid_input_type", message, details, **about, exception_message=str(raised))
-        if name == _FILE_INPUTS.get(node["class_type"]):
+        if name == self._file_input(node["class_type"]):
             return None  # Classes with a validation function of their own for an input skip the general one.
         return _outside_limits(name, given[name], spec) or self._not_listed(name, given[name], spec)
 
@@ -76,18 +77,26 @@ class Inputs:
     def custom(self, node: dict[str, Any]) -> list[dict[str, Any]]:
         """What the class's own validation says: loaders want their file to exist. Raises as theirs does."""
         class_type = node["class_type"]
-        if class_type not in _FILE_INPUTS:
+        name = self._file_input(class_type)
+        if name is None:
             return []
-        name = _FILE_INPUTS[class_type]
         if name not in node["inputs"]:
             raise TypeError(f"{class_type}.VALIDATE_INPUTS() missing 1 required positional argument: '{name}'")
         value = node["inputs"][name]
+        if name == _MODEL_3D and value in ("", "none"):
+            return []
         # A link has no value yet, so its check raises like that of a number: the mismatch of types is never told.
         path = self._places.resolve(None if isinstance(value, list) else value)
         if path is not None and path.exists():
             return []
-        details = f"{name} - Invalid {name} file: {value}"
+        details = f"{name} - Invalid {'3D model' if name == _MODEL_3D else name} file: {value}"
         return [error("custom_validation_failed", "Custom validation failed for node", details, input_name=name)]
+
+    def _file_input(self, class_type: str) -> str | None:
+        """The input that a class's own validation looks at. The old Load3D has none, and takes only what it lists."""
+        if class_type == "Load3D" and self._profile.jobs_api:
+            return _MODEL_3D
+        return _FILE_INPUTS.get(class_type)
 
     def bad_link(self, name: str, *, value: Any, spec: list[Any], prompt: dict[str, Any]) -> dict[str, Any] | None:
         """The error of a link of wrong length or type; raises KeyError, IndexError for one that leads nowhere."""

@@ -4,6 +4,7 @@ import io
 import json
 import re
 import time
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,13 +50,20 @@ class Someone:
         """A file by the name that somebody's history gives it."""
         return self.ask("GET", "/view", params=file)
 
-    def upload(self, name: str, color: tuple[int, int, int]) -> str:
-        """A small picture in one color; its name on the server."""
-        out = io.BytesIO()
-        Image.new("RGB", (16, 16), color).save(out, "PNG")
-        answer = self.ask("POST", "/upload/image", files={"image": (name, out.getvalue(), "image/png")})
+    def upload(self, name: str, content: bytes, *, folder: str = "") -> str:
+        """A file of one's own, by the name that a workflow gives it."""
+        files = {"image": (name, content, "application/octet-stream")}
+        answer = self.ask("POST", "/upload/image", files=files, data={"subfolder": folder})
         assert answer.status_code == 200, answer.text
-        return str(answer.json()["name"])
+        stored = answer.json()
+        return "/".join(filter(None, (stored["subfolder"], stored["name"])))
+
+
+def strangers(door: Door) -> tuple[Someone, Someone]:
+    """Two members who have done nothing yet."""
+    names = [f"u{uuid.uuid4().hex[:8]}" for _ in range(2)]
+    one, other = (Someone(door, name, door.user(name)) for name in names)
+    return one, other
 
 
 def files_of(entry: dict[str, Any]) -> list[File]:
@@ -64,6 +72,13 @@ def files_of(entry: dict[str, Any]) -> list[File]:
     names = ("filename", "subfolder", "type")
     images = [image for _, node in sorted(entry["outputs"].items()) for image in node.get("images", ())]
     return [{name: image[name] for name in names} for image in images]
+
+
+def png(color: tuple[int, int, int]) -> bytes:
+    """A small picture in one color."""
+    out = io.BytesIO()
+    Image.new("RGB", (16, 16), color).save(out, "PNG")
+    return out.getvalue()
 
 
 def embedded(picture: bytes) -> tuple[str, set[str]]:

@@ -10,7 +10,7 @@ import pytest
 from gateway.demo.example import text_to_image
 from tests.e2e.conftest import REAL, Door
 from tests.e2e.graphs import Graph, picture
-from tests.e2e.someone import File, Someone, embedded, files_of
+from tests.e2e.someone import File, Someone, embedded, files_of, png, strangers
 
 TURNS = 3
 
@@ -18,9 +18,7 @@ TURNS = 3
 @pytest.fixture
 def two(door: Door) -> tuple[Someone, Someone]:
     """Two members who have done nothing yet."""
-    names = [f"u{uuid.uuid4().hex[:8]}" for _ in range(2)]
-    one, other = (Someone(door, name, door.user(name)) for name in names)
-    return one, other
+    return strangers(door)
 
 
 def saved() -> Graph:
@@ -110,7 +108,7 @@ def _loads(two: tuple[Someone, Someone], models: list[str], *, tell: str) -> int
 
 def _upscaled(someone: Someone, turn: int, model: str) -> tuple[str, Graph]:
     """A picture of the user's own, enlarged by a model."""
-    name = someone.upload(f"{uuid.uuid4().hex}.png", (turn, 100, 200))
+    name = someone.upload(f"{uuid.uuid4().hex}.png", png((turn, 100, 200)))
     return "2", {
         "1": {"class_type": "LoadImage", "inputs": {"image": name}},
         "2": {"class_type": "UpscaleModelLoader", "inputs": {"model_name": model}},
