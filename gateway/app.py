@@ -21,7 +21,7 @@ from gateway.edge.access_log import AccessLog
 from gateway.edge.authentication import Authenticator
 from gateway.edge.boundary import Boundary
 from gateway.edge.issuing import Issuer
-from gateway.errors import StoreUnavailable
+from gateway.errors import NotFound, StoreUnavailable
 from gateway.identity.jwt import Keys
 from gateway.identity.passwords import Passwords
 from gateway.identity.principal import Principal
@@ -194,6 +194,9 @@ class Doors:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
         ours = path == OURS or path.startswith(f"{OURS}/")
+        if ours and scope["type"] == "websocket":
+            # FastAPI would close it without a word of why.
+            raise NotFound("There is no websocket at this address.", details="ComfyUI's is at /ws.")
         await (self._control if ours else self._proxy)(scope, receive, send)
 
 

@@ -227,6 +227,21 @@ async def test_the_gateways_own_addresses(one: House) -> None:
     assert (await one.ask("GET", "/gateway/healthz")).status == 200
 
 
+@pytest.mark.parametrize("path", ["/gateway", "/gateway/", "/gateway/login", "/gateway/api/v1/me", "/gateway/nothing"])
+async def test_there_is_no_websocket_below_gateway(one: House, path: str) -> None:
+    """An upgrade at one of our own addresses is 404 in the contract's shape, whoever asks."""
+    upgrade = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    for by in (None, "alice"):
+        said = await one.ask("GET", path, by=by, headers=upgrade)
+        assert (said.status, said.json()["error"]["type"]) == (404, "not_found")
+        assert said.json()["request_id"] == said.headers["X-Request-ID"]
+
+
 async def test_a_password_buys_a_short_lived_token(one: House) -> None:
     """/gateway/api/v1/auth/token gives an access token for a password; it works as Bearer, on sockets too."""
     form = {"grant_type": "password", "username": "alice", "password": PASSWORD}

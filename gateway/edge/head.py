@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.edge.handshake import judge_handshake
 from gateway.errors import (
     AddressTooLong,
     GatewayError,
@@ -160,3 +161,4 @@ def _judge_upgrade(head: Head, *, has_body: bool) -> None:
     longest = max(len(name) + len(value) for name, value in head.headers)
     if max(longest, len(head.target)) + len(b": \r\n") + len(b"GET  HTTP/1.1") > MAX_UPGRADE_LINE:
         raise HeadTooLarge(f"A websocket is opened with lines of at most {MAX_UPGRADE_LINE} bytes.")
+    judge_handshake(head.headers)

@@ -16,7 +16,12 @@ from gateway.edge.head import (
 )
 from gateway.errors import GatewayError
 
-UPGRADE = ((b"upgrade", b"websocket"),)
+UPGRADE = (
+    (b"upgrade", b"websocket"),
+    (b"connection", b"keep-alive, Upgrade"),
+    (b"sec-websocket-version", b"13"),
+    (b"sec-websocket-key", b"dGhlIHNhbXBsZSBub25jZQ=="),
+)
 
 
 def head(
@@ -45,7 +50,7 @@ def refusal(asked: Head) -> tuple[int, str]:
         (head((b"content-length", b"0"), method=b"POST"), Verdict(websocket=False, has_body=False)),
         (head((b"content-length", b"17"), method=b"POST"), Verdict(websocket=False, has_body=True)),
         (head((b"transfer-encoding", b"Chunked"), method=b"POST"), Verdict(websocket=False, has_body=True)),
-        (head((b"upgrade", b"WebSocket"), upgrade=True), Verdict(websocket=True, has_body=False)),
+        (head((b"upgrade", b"WebSocket"), *UPGRADE[1:], upgrade=True), Verdict(websocket=True, has_body=False)),
         (head((b"upgrade", b"h2c"), upgrade=True), Verdict(websocket=False, has_body=False)),
         (head((b"upgrade", b"websocket, h2c"), upgrade=True), Verdict(websocket=False, has_body=False)),
         (head((b"upgrade", b"websocket"), upgrade=False), Verdict(websocket=False, has_body=False)),
