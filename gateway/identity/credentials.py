@@ -84,13 +84,6 @@ def without_token(query: bytes) -> bytes:
     return b"&".join(pair for pair in query.split(b"&") if _name_of(pair) != b"token")
 
 
-def without_our_cookie(value: bytes, name: str) -> bytes | None:
-    """A `Cookie` header's value without our own cookie, or None if nothing is left."""
-    ours = name.encode("ascii")
-    others = [pair for pair in value.split(b";") if pair.strip() and _cookie_pair(pair)[0] != ours]
-    return b";".join(others).strip() or None
-
-
 def _values(headers: Headers, name: bytes) -> Iterator[bytes]:
     return (value.strip(b" \t") for key, value in headers if key.lower() == name)
 

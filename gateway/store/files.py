@@ -59,11 +59,6 @@ class Files:
         async with self._transactions.read() as connection:
             return tuple(FileRef(*row) for row in await connection.execute(query))
 
-    async def is_upload(self, user_id: int, ref: FileRef) -> bool:
-        """Whether the user uploaded a file of this visible name."""
-        async with self._transactions.read() as connection:
-            return bool(await _uploaded(connection, user_id, [ref]))
-
     async def known(self, user_id: int, server: str, refs: Collection[FileRef]) -> Known:
         """What is known of these visible names, for this user and in the server's present boot."""
         recorded: set[FileRef] = set()

@@ -54,15 +54,6 @@ class Sessions:
             if ended.rowcount:
                 await note_change(connection)
 
-    async def revoke_all(self, user_id: int, *, now: float) -> int:
-        """End all sessions of one user; how many there were."""
-        async with self._transactions.write() as connection:
-            open_ones = (sessions.c.user_id == user_id) & sessions.c.revoked_at.is_(None)
-            ended = await connection.execute(update(sessions).where(open_ones).values(revoked_at=now))
-            if ended.rowcount:
-                await note_change(connection)
-            return ended.rowcount
-
     async def sweep(self, now: float) -> int:
         """Forget what expired; how many that were. Nobody can tell the difference, so it is not announced."""
         async with self._transactions.write() as connection:

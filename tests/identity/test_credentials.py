@@ -17,7 +17,6 @@ from gateway.identity.credentials import (
     Token,
     UserPassword,
     find,
-    without_our_cookie,
     without_token,
 )
 
@@ -222,21 +221,6 @@ def test_other_bytes_of_the_query_stay(pairs: list[bytes], place: int) -> None:
     there = query.split(b"&")
     there.insert(min(place, len(there)), b"token=" + quote(TOKEN).encode())
     assert without_token(b"&".join(there)) == query
-
-
-@pytest.mark.parametrize(
-    ("value", "left"),
-    [
-        (b"comfy_gateway=x", None),
-        (b"a=1; comfy_gateway=x; b=2", b"a=1; b=2"),
-        (b"comfy_gateway=x; a=1", b"a=1"),
-        (b"a=1; comfy_gatewayx=y", b"a=1; comfy_gatewayx=y"),
-        (b"", None),
-    ],
-)
-def test_our_cookie_leaves_the_header(value: bytes, left: bytes | None) -> None:
-    """Our session cookie can be taken out of a Cookie header that has others."""
-    assert without_our_cookie(value, NAME) == left
 
 
 def test_our_headers_are_named() -> None:

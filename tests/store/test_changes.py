@@ -27,7 +27,6 @@ CHANGES: dict[str, Callable[[Store], Awaitable[object]]] = {
     "a token is revoked": lambda store: store.tokens.revoke(TOKEN.id, now=2.0),
     "a session is added": lambda store: store.sessions.add(SessionRow("j2", 1, 1.0, 100.0)),
     "a session is revoked": lambda store: store.sessions.revoke("j1", now=2.0),
-    "all sessions are revoked": lambda store: store.sessions.revoke_all(1, now=2.0),
 }
 NO_CHANGES: dict[str, Callable[[Store], Awaitable[object]]] = {
     "a token is used": lambda store: store.tokens.touch(TOKEN.id, now=2.0),

@@ -62,9 +62,9 @@ async def test_uploads_are_listed_newest_first(files: Files, ann: User, bob: Use
 async def test_an_upload_is_one_users(files: Files, ann: User, bob: User) -> None:
     """The name of one user's upload says nothing about another's."""
     await files.note_upload(ann.id, INPUT, size=1, now=1)
-    assert await files.is_upload(ann.id, INPUT)
-    assert not await files.is_upload(bob.id, INPUT)
-    assert not await files.is_upload(ann.id, FileRef("input", "x", "a.png"))
+    deeper = FileRef("input", "x", "a.png")
+    assert (await files.known(ann.id, SERVER, [INPUT, deeper])).uploaded == {INPUT}
+    assert (await files.known(bob.id, SERVER, [INPUT, deeper])).uploaded == frozenset()
 
 
 async def test_a_record_stays_with_the_first(files: Files, ann: User, bob: User, mint: Callable[[], str]) -> None:

@@ -24,17 +24,6 @@ async def test_a_logout_ends_one_session(store: Store, ann: User) -> None:
     assert await store.sessions.get("j2") == SessionRow("j2", ann.id, 1.0, 100.0, None)
 
 
-async def test_all_sessions_of_one_user_can_be_ended(store: Store, ann: User) -> None:
-    """Ending all of a user's sessions leaves those of others."""
-    bob = await store.users.add("bob", role="member", now=1.0, random=secrets.token_bytes)
-    for jti, user in (("j1", ann), ("j2", ann), ("j3", bob)):
-        await store.sessions.add(SessionRow(jti, user.id, 1.0, 100.0))
-    assert await store.sessions.revoke_all(ann.id, now=5.0) == 2
-    assert await store.sessions.revoke_all(ann.id, now=6.0) == 0
-    other = await store.sessions.get("j3")
-    assert other is not None and other.revoked_at is None
-
-
 async def test_what_expired_is_swept(store: Store, ann: User) -> None:
     """The table does not grow for ever: expired sessions go, others stay."""
     await store.sessions.add(SessionRow("old", ann.id, 1.0, 99.0))
