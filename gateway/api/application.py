@@ -11,9 +11,10 @@ from fastapi import APIRouter, FastAPI, Request
 
 from gateway import __version__
 from gateway.api.documentation import add_documentation
-from gateway.api.ports import AccessTokens, Authenticator, Readiness
+from gateway.api.ports import AccessTokens, Readiness
 from gateway.api.refusals import BodyLimit, add_refusals
 from gateway.api.routes import router
+from gateway.identity.authenticator import Authenticator
 
 _MAX_BODY: Final = 64 * 1024
 

@@ -5,9 +5,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.security import OAuth2PasswordRequestForm
 
-from gateway.api.ports import AccessTokens, Authenticator, Readiness
+from gateway.api.ports import AccessTokens, Readiness
 from gateway.api.shapes import AccessToken, Error, Health, Me, Ready
 from gateway.errors import InvalidRequest
+from gateway.identity.authenticator import Authenticator
 from gateway.identity.principal import Principal
 
 _MAX_NAME = 64

@@ -23,13 +23,13 @@ from gateway.errors import NotFound, UpstreamFault
 from gateway.identity.principal import Principal
 from gateway.proxy.answer import Answered, Answers, Asked, json_answer
 from gateway.proxy.body import RequestBody
-from gateway.proxy.comfy_json import comfy_json
 from gateway.proxy.files import Shared
 from gateway.proxy.node_source import NodeSource
 from gateway.proxy.packed import Packed, pack, packed_answer
 from gateway.proxy.rewrite import Rewrites, Rewritten, as_it_came
 from gateway.proxy.shared_work import SharedWork
 from gateway.store import Store
+from gateway.upstream.reply import parsed
 from gateway.upstream.server import Server
 
 CACHED_ANSWERS: Final = 32
@@ -153,7 +153,7 @@ class NodeInfo:
             raise NotFound("There is no such list.")
         if reply.status != 200:
             raise UpstreamFault("ComfyUI refused a question.", reason=f"GET {path}: status {reply.status}")
-        return comfy_json(reply.body, asked=f"GET {path}")
+        return parsed(reply.body, asked=f"GET {path}")
 
     def _sees_all(self, asked: Asked) -> bool:
         return self._policy_of(asked.principal).everything

@@ -12,8 +12,8 @@ from typing import Final
 from gateway.comfy.node_info import EMPTY, NodeList, read
 from gateway.errors import UpstreamFault
 from gateway.log import get_logger
-from gateway.proxy.comfy_json import comfy_json
 from gateway.proxy.shared_work import SharedWork
+from gateway.upstream.reply import parsed
 from gateway.upstream.server import Server
 
 KEPT_SECONDS: Final = 10.0
@@ -83,7 +83,7 @@ def _understood(body: bytes, before: Nodes | None) -> tuple[str, NodeList]:
     version = blake2b(body, digest_size=16).hexdigest()
     if before is not None and before.version == version:
         return version, before.nodes
-    said = comfy_json(body, asked="GET /object_info")
+    said = parsed(body, asked="GET /object_info")
     if not isinstance(said, dict):
         raise UpstreamFault("ComfyUI's node list is not an object.")
     return version, read(said, before=before.nodes if before else EMPTY)

@@ -47,10 +47,12 @@ async def whole_reply(client: httpx.AsyncClient, request: httpx.Request) -> Repl
 
 
 def parsed(body: bytes, *, asked: str) -> Any:
-    """JSON, strict first. ComfyUI writes NaN and Infinity where a node returned them; they become null.
+    """JSON, strict first. ComfyUI writes NaN and Infinity where a node returned them or has them as a bound; they
+    become null.
 
-    Half a surrogate becomes `?`: core nodes (JsonExtractString into PreviewAny) put it into a history that must be
-    read all the same. Raises UnreadableAnswer, with `asked` in its reason.
+    Half a surrogate becomes `?`: core nodes (JsonExtractString into PreviewAny) put it into a history that must be read
+    all the same, and one file whose name is not UTF-8 must not take a whole list away from everybody. Raises
+    UnreadableAnswer, with `asked` in its reason.
     """
     try:
         return orjson.loads(body)

@@ -11,10 +11,11 @@ from fastapi.responses import RedirectResponse, Response
 from gateway.comfy.query import query_values
 from gateway.config import Settings
 from gateway.errors import GatewayError, InvalidRequest, NotFound, TooLarge, TooMany, Unauthenticated, UnsupportedMedia
+from gateway.identity.authenticator import Authenticator
 from gateway.identity.principal import Principal
 from gateway.log import get_logger
 from gateway.policy.origin import own_origins, require_same_origin
-from gateway.web.ports import Authenticator, Sessions
+from gateway.web.ports import Sessions
 from gateway.web.rendering import page, static_file
 from gateway.web.returning import HOME, local_path
 from gateway.web.session_cookie import clear_cookie, only_cookie, set_cookie

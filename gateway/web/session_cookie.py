@@ -5,9 +5,9 @@ from typing import Any
 
 from fastapi.responses import Response
 
+from gateway.identity.authenticator import Issued
 from gateway.identity.credentials import CREDENTIAL_HEADERS
 from gateway.policy.origin import cookie_name
-from gateway.web.ports import Issued
 
 
 def set_cookie(response: Response, issued: Issued, *, secure: bool) -> None:

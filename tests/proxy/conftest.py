@@ -1,10 +1,10 @@
 """The proxy in a real uvicorn, between raw sockets on one side and a ComfyUI made of raw sockets on the other."""
 
 import asyncio
-import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import uvicorn
@@ -18,75 +18,18 @@ from gateway.proxy.body import RequestBody
 from gateway.proxy.forward import Proxy
 from gateway.proxy.rewrite import Rewritten, as_it_came
 from gateway.upstream.server import Server
+from tests.house import House, house
+from tests.proxy.own_files import VERSIONS
+from tests.raw_server import Fake, eventually, serving
 
 EVERYTHING = frozenset({"read", "submit", "admin"})
 
 
-@dataclass
-class Connection:
-    """A connection to the fake ComfyUI, with the head that is to be answered. `keep` it for another request?"""
-
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-    head: bytes = b""
-    keep: bool = False
-
-    async def write(self, raw: bytes) -> None:
-        self.writer.write(raw)
-        await self.writer.drain()
-
-    async def until_closed(self) -> None:
-        while await self.reader.read(65536):
-            pass
-
-
-Script = Callable[[Connection], Awaitable[None]]
-
-
-@dataclass
-class ComfyUI:
-    """Answers by `script`; remembers the heads that came and how many connections are open."""
-
-    url: str = ""
-    heads: list[bytes] = field(default_factory=list)
-    open: int = 0
-    script: Script | None = None
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self.tasks.add(task)
-        self.open += 1
-        try:
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                await self.converse(Connection(reader, writer, keep=True))
-        finally:
-            self.open -= 1
-            writer.close()
-            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
-                await writer.wait_closed()
-
-    async def converse(self, connection: Connection) -> None:
-        while connection.keep:
-            connection.keep = False
-            connection.head = await connection.reader.readuntil(b"\r\n\r\n")
-            self.heads.append(connection.head)
-            assert self.script is not None
-            await self.script(connection)
-
-
 @pytest.fixture
-async def comfyui() -> AsyncIterator[ComfyUI]:
+async def comfyui() -> AsyncIterator[Fake]:
     """A fake ComfyUI, whose `script` each test sets."""
-    made = ComfyUI()
-    listener = await asyncio.start_server(made.serve, "127.0.0.1", 0)
-    made.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
-    yield made
-    listener.close()
-    for task in made.tasks:
-        task.cancel()
-    await asyncio.gather(*made.tasks, return_exceptions=True)
+    async with serving() as made:
+        yield made
 
 
 class Edge:
@@ -168,7 +111,7 @@ async def unchanged(asked: Asked, body: RequestBody | None) -> Rewritten:
 
 
 @pytest.fixture
-async def gateway(comfyui: ComfyUI) -> AsyncIterator[Callable[..., Awaitable[Gateway]]]:
+async def gateway(comfyui: Fake) -> AsyncIterator[Callable[..., Awaitable[Gateway]]]:
     """Start a gateway in front of the fake; keyword arguments replace the proxy's parts.
 
     It is uvicorn's own protocol on a real socket, without uvicorn's main loop, whose ticks cost a third of a second.
@@ -233,15 +176,19 @@ def raw() -> Callable[..., bytes]:
     return request
 
 
-@pytest.fixture
-async def eventually() -> Callable[[Callable[[], bool]], Awaitable[None]]:
+@pytest.fixture(name="eventually")
+def eventually_() -> Callable[[Callable[[], bool]], Awaitable[None]]:
     """Wait until a condition holds, for at most five seconds."""
+    return eventually
 
-    async def wait(condition: Callable[[], bool]) -> None:
-        for _ in range(1000):
-            if condition():
-                return
-            await asyncio.sleep(0.005)
-        pytest.fail("it never happened")
 
-    return wait
+@pytest.fixture(params=VERSIONS)
+def version(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+async def both(version: str, tmp_path: Path) -> AsyncIterator[House]:
+    """A gateway in front of each version."""
+    async with house(tmp_path, version=version) as built:
+        yield built

@@ -9,14 +9,14 @@ import pytest
 
 from gateway.proxy.comfy_version import KEPT_SECONDS, NEWEST, RETRY_SECONDS, ComfyVersion
 from gateway.upstream.server import Server
-from tests.proxy.conftest import ComfyUI, Connection
+from tests.raw_server import Connection, Fake
 
 
 @dataclass
 class World:
-    """A version that is asked of a fake ComfyUI, whose time and connection the test moves."""
+    """A version that is asked of a fake Fake, whose time and connection the test moves."""
 
-    comfyui: ComfyUI
+    comfyui: Fake
     version: ComfyVersion
     time: float = 1000.0
     connection: object = None
@@ -48,7 +48,7 @@ def stats(version: str) -> dict[str, dict[str, str]]:
 
 
 @pytest.fixture
-async def world(comfyui: ComfyUI) -> AsyncIterator[World]:
+async def world(comfyui: Fake) -> AsyncIterator[World]:
     server = Server(comfyui.url)
     await server.start()
     version = ComfyVersion(server, connection=lambda: built.connection, clock=lambda: built.time)

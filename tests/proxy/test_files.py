@@ -17,22 +17,10 @@ from gateway.store import Store
 from gateway.upstream.server import Server
 from tests.e2e.graphs import picture as saving
 from tests.house import House, house
-from tests.proxy.own_files import NOBODY, VERSIONS, own, picture, put, record, root_of, shown, view
+from tests.proxy.own_files import NOBODY, own, picture, put, record, root_of, shown, view
 
 PIXELS = picture(7)
 TEMP = FileRef("temp", "", "ComfyUI_temp_abcde_00001_.png")
-
-
-@pytest.fixture(params=VERSIONS)
-def version(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-async def both(version: str, tmp_path: Path) -> AsyncIterator[House]:
-    """A gateway in front of each version."""
-    async with house(tmp_path, version=version) as built:
-        yield built
 
 
 @pytest.fixture

@@ -13,14 +13,14 @@ from gateway.proxy import node_source
 from gateway.proxy.node_source import KEPT_SECONDS, NodeSource
 from gateway.upstream.server import Server
 from tests.house import until
-from tests.proxy.conftest import ComfyUI, Connection
+from tests.raw_server import Connection, Fake
 
 
 @dataclass
 class World:
-    """A source in front of a fake ComfyUI, whose time and connection the test moves."""
+    """A source in front of a fake Fake, whose time and connection the test moves."""
 
-    comfyui: ComfyUI
+    comfyui: Fake
     source: NodeSource
     time: float = 1000.0
     connection: object = None
@@ -61,7 +61,7 @@ def info(*names: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def world(comfyui: ComfyUI) -> AsyncIterator[World]:
+async def world(comfyui: Fake) -> AsyncIterator[World]:
     server = Server(comfyui.url)
     await server.start()
     built = World(comfyui, NodeSource(server, connection=lambda: built.connection, clock=lambda: built.time))

@@ -20,7 +20,7 @@ from gateway.proxy.uploads import Uploads
 from gateway.store import Store
 from gateway.upstream.server import Server
 from tests.house import House, Said, house, until
-from tests.proxy.own_files import VERSIONS, own, picture, put, record, root_of, shown, view
+from tests.proxy.own_files import own, picture, put, record, root_of, shown, view
 
 MEBIBYTE = 1024 * 1024
 PIXELS = picture(7)
@@ -38,18 +38,6 @@ def collected() -> Iterator[None]:
     """What a test left to the garbage collector is not reported to a later one."""
     yield
     gc.collect()
-
-
-@pytest.fixture(params=VERSIONS)
-def version(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-async def both(version: str, tmp_path: Path) -> AsyncIterator[House]:
-    """A gateway in front of each version."""
-    async with house(tmp_path, version=version) as built:
-        yield built
 
 
 @pytest.fixture

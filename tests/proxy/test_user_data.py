@@ -19,18 +19,6 @@ FILE = "/userdata/workflows%2Fa.json"
 MEBIBYTE = 1024 * 1024
 
 
-@pytest.fixture(params=["0.28.1", "0.3.64"])
-def version(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-async def both(version: str, tmp_path: Path) -> AsyncIterator[House]:
-    """A gateway in front of each version."""
-    async with house(tmp_path, version=version) as built:
-        yield built
-
-
 @pytest.fixture
 async def one(tmp_path: Path) -> AsyncIterator[House]:
     """A gateway in front of the newer version, where a member may keep one MiB."""

@@ -1,7 +1,5 @@
 """The sessions in the store."""
 
-import secrets
-
 from gateway.store import SessionRow, Store, User
 
 
