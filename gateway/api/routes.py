@@ -7,12 +7,10 @@ from fastapi.security import OAuth2PasswordRequestForm
 
 from gateway.api.ports import AccessTokens, Readiness
 from gateway.api.shapes import AccessToken, Error, Health, Me, Ready
-from gateway.errors import InvalidRequest
 from gateway.identity.authenticator import Authenticator
+from gateway.identity.names import require_login
 from gateway.identity.principal import Principal
 
-_MAX_NAME = 64
-_MAX_PASSWORD = 1024
 _REFUSED: dict[int | str, dict[str, Any]] = {401: {"model": Error}, 429: {"model": Error}}
 
 
@@ -52,8 +50,7 @@ def _add_token(routes: APIRouter, authenticator: Authenticator, tokens: AccessTo
         It holds for minutes, and ends at once when the user is disabled or changes the password, and with the API
         token.
         """
-        if len(form.username) > _MAX_NAME or not 0 < len(form.password) <= _MAX_PASSWORD:
-            raise InvalidRequest(f"A name has at most {_MAX_NAME} characters, a password 1 to {_MAX_PASSWORD}.")
+        require_login(form.username, form.password)
         principal = await authenticator.login(form.username, form.password, ip=request.scope["gateway"]["client_ip"])
         issued = await tokens.access(principal)
         request.scope["gateway"]["principal"] = principal

@@ -12,6 +12,7 @@ from gateway.comfy.query import query_values
 from gateway.config import Settings
 from gateway.errors import GatewayError, InvalidRequest, NotFound, TooLarge, TooMany, Unauthenticated, UnsupportedMedia
 from gateway.identity.authenticator import Authenticator
+from gateway.identity.names import MOST, require_login
 from gateway.identity.principal import Principal
 from gateway.log import get_logger
 from gateway.policy.origin import own_origins, require_same_origin
@@ -22,8 +23,6 @@ from gateway.web.session_cookie import clear_cookie, only_cookie, set_cookie
 
 _LOGIN: Final = "/gateway/login"
 _MAX_FORM: Final = 16 * 1024
-_MAX_NAME: Final = 64
-_MAX_PASSWORD: Final = 1024
 _WRONG: Final = "The name or the password is wrong."
 _BOTH: Final = ["GET", "HEAD"]
 
@@ -104,8 +103,7 @@ class Pages:
 
     async def _principal(self, fields: dict[str, str], *, ip: str) -> Principal:
         name, password = fields.get("name", "").strip(), fields.get("password", "")
-        if not password or len(name) > _MAX_NAME or len(password) > _MAX_PASSWORD:
-            raise InvalidRequest(f"A name has at most {_MAX_NAME} characters, a password 1 to {_MAX_PASSWORD}.")
+        require_login(name, password)
         return await self._authenticator.login(name, password, ip=ip)
 
     async def _end_current(self, request: Request) -> None:
@@ -148,7 +146,7 @@ def _refused_login(request: Request, error: GatewayError, fields: dict[str, str]
         status=error.status,
         headers=error.headers,
         next=local_path(fields.get("next")),
-        name=fields.get("name", "")[:_MAX_NAME],
+        name=fields.get("name", "")[:MOST],
         message=_WRONG if is_wrong else error.message,
         details="" if is_wrong or isinstance(error, TooMany) else error.details,
     )

@@ -67,11 +67,15 @@ async def test_an_access_token_for_an_api_token(api: Front) -> None:
     assert (me.json["name"], me.json["permissions"]) == ("bob", ["read"])
 
 
-@pytest.mark.parametrize(("name", "password"), [("alice", "wrong"), ("nobody", PASSWORD), ("alice", "cgw_wrong")])
+@pytest.mark.parametrize(
+    ("name", "password"),
+    [("alice", "wrong"), ("nobody", PASSWORD), ("no name", PASSWORD), ("älice", PASSWORD)],
+)
 async def test_T21_wrong_logins(api: Front, name: str, password: str) -> None:
-    """A wrong name and a wrong password are the same 401."""
-    said = await token(api, form(name, password))
+    """A wrong name, a name that nobody can have and a wrong password are the same 401, to the byte."""
+    said, other = await token(api, form(name, password)), await token(api, form("alice", "cgw_wrong"))
     assert (said.status, said.json["error"]["type"]) == (401, "unauthenticated")
+    assert {**said.json, "request_id": ""} == {**other.json, "request_id": ""}
     assert said.headers["WWW-Authenticate"].startswith("Bearer")
 
 
@@ -90,6 +94,9 @@ async def test_T22_too_many(api: Front) -> None:
         {"username": "alice"},
         form(grant_type="client_credentials"),
         form("x" * 65),
+        form("ali\x00ce"),
+        form("alice\n"),
+        form("ali\u2028ce"),
         form(password="x" * 1025),
         form(password=""),
     ],
