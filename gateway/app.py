@@ -102,7 +102,7 @@ class Gateway:
         self._store = await Store.open(url_of(settings))
         self._server = Server(settings.comfyui[0])
         await self._server.start()
-        shared = SharedInputs(self._server, enabled=settings.share_inputs is True)
+        shared = SharedInputs(self._server, setting=settings.share_inputs, servers=self._store.servers)
         self.works = Works(
             ledger=self._store.ledger,
             files=self._store.files,

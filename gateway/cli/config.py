@@ -1,14 +1,16 @@
 """`comfy-gateway config`: the effective settings, secrets masked, and where each came from. It does not know what
-they mean.
+they mean, but where one leaves a decision to the gateway it tells what that was.
 """
 
+import asyncio
 from collections.abc import Iterator, Mapping
 
 import typer
 from pydantic import BaseModel, SecretStr
 
-from gateway.cli.place import ConfigFile, DataDir, file_of, settings_of
-from gateway.config import origin_of
+from gateway.cli.place import ConfigFile, DataDir, file_of, opened, settings_of
+from gateway.config import Settings, origin_of
+from gateway.errors import StoreUnavailable
 
 
 def show(config: ConfigFile = None, data_dir: DataDir = None) -> None:
@@ -16,10 +18,28 @@ def show(config: ConfigFile = None, data_dir: DataDir = None) -> None:
     settings = settings_of(config, data_dir)
     file = file_of(config)
     typer.echo(f"# file: {file or 'none'}")
-    lines = [(key, written(value), origin_of(settings, key)) for key, value in flat(settings)]
+    lines = [(key, written(value), _origin(settings, key)) for key, value in flat(settings)]
     width = max(len(f"{key} = {value}") for key, value, _ in lines)
     for key, value, origin in lines:
         typer.echo(f"{f'{key} = {value}'.ljust(min(width, 72))}  # {origin}")
+
+
+def _origin(settings: Settings, key: str) -> str:
+    if key == "share_inputs" and settings.share_inputs is None:
+        return f"{origin_of(settings, key)}: {asyncio.run(_decided(settings))}"
+    return origin_of(settings, key)
+
+
+async def _decided(settings: Settings) -> str:
+    """What the gateway decided where it was not told; a command that shows settings must not need a database."""
+    try:
+        async with opened(settings) as store:
+            shared = await store.servers.shares_inputs(settings.comfyui[0])
+    except StoreUnavailable:
+        shared = None
+    if shared is None:
+        return f"decided at the first contact with {settings.comfyui[0]}; until then false"
+    return f"decided at the first contact with {settings.comfyui[0]}: {written(shared)}"
 
 
 def flat(values: BaseModel, above: str = "") -> Iterator[tuple[str, object]]:

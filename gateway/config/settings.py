@@ -108,7 +108,9 @@ class Settings(BaseSettings):
     access_minutes: Annotated[int, Field(ge=1)] = 15
     max_prompt_mb: Annotated[int, Field(ge=1)] = 8
     share_inputs: bool | None = None
-    """Whether everybody may read the files at the top of ComfyUI's input folder. None, the default, counts as false."""
+    """Whether everybody may read the files at the top of ComfyUI's input folder. With None, the default, the gateway
+    decides when it first meets the server: yes, if there are none but ComfyUI's own.
+    """
 
     _origins: Mapping[tuple[str, ...], Origin] = PrivateAttr(default={})
 

@@ -79,7 +79,9 @@ servers = Table(
     metadata,
     Column("url", Text, primary_key=True),
     Column("client_id", String(64), nullable=False),
+    Column("share_inputs", Boolean),
 )
+"""`share_inputs` is NULL until it was decided whether what lies at the top of the server's input folder is shared."""
 
 identity_version = Table(
     "identity_version",

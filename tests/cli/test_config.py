@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Run
+from gateway.store import Store
+from tests.cli.conftest import Look, Run
 
 SECRET = "6Zk2hQ9w-Rb7XcL4m_TfV1sY8pJ3nUeA0dGi5oK"
 
@@ -35,6 +36,23 @@ def test_each_setting_with_its_origin(run: Run, tmp_path: Path, monkeypatch: pyt
     assert found["roles.member.max_queued"] == ("3", "file")
     assert found["roles.member.max_sockets"] == ("32", "default")
     assert found["roles.member.events.owner-of-running"] == ("[]", "default")
+
+
+def test_what_was_decided_of_inputs(run: Run, tmp_path: Path, look: Look) -> None:
+    """Where `share_inputs` is not set, it is said beside it what the gateway decided; asking makes no database."""
+    assert "share_inputs = -" in (out := run("config").out) and "until then false" in out
+    assert not (tmp_path / "data").exists()
+    run("db", "upgrade")
+
+    async def met(store: Store) -> None:
+        await store.servers.client_id("http://127.0.0.1:8188", lambda: "x")
+        await store.servers.decide_inputs("http://127.0.0.1:8188", shared=True)
+
+    look(met)
+    said = "default: decided at the first contact with http://127.0.0.1:8188: true"
+    assert lines_of(run("config").out)["share_inputs"] == ("-", said)
+    (tmp_path / "gateway.toml").write_text("share_inputs = false\n")
+    assert lines_of(run("config").out)["share_inputs"] == ("false", "file")
 
 
 def test_N06_secrets_are_masked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,12 +9,14 @@ from typing import Any
 import aiohttp
 import pytest
 from PIL import Image
+from structlog.testing import capture_logs
 
 from gateway.comfy.files import FileRef
 from gateway.demo.server import Simulator
 from gateway.proxy.shared_inputs import SharedInputs
+from gateway.store import Store
 from gateway.upstream.server import Server
-from tests.house import House, house
+from tests.house import House, house, until
 from tests.proxy.own_files import VERSIONS, own, picture, put, view
 
 LOGO, MINE = picture(1), picture(2)
@@ -29,6 +31,13 @@ async def sharing(directory: Path, version: str, **flags: Any) -> AsyncIterator[
     (top / NAME).write_bytes(LOGO)
     async with house(directory, version=version, **flags) as built:
         yield built
+
+
+def picture_graph(prefix: str) -> dict[str, Any]:
+    return {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 5}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": prefix}},
+    }
 
 
 def loading(name: str) -> dict[str, Any]:
@@ -104,26 +113,112 @@ async def test_what_lies_deeper_is_not_shared(tmp_path: Path) -> None:
         assert await picker(built, "bob") == [NAME]
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-async def test_the_newest_answer_counts(tmp_path: Path, version: str) -> None:
-    """Names come and go with ComfyUI's list; while ComfyUI does not answer, they are those that it said last."""
-    simulator = Simulator(version=version, directory=tmp_path)
+@asynccontextmanager
+async def asking(directory: Path, version: str) -> AsyncIterator[tuple[Simulator, Server, Store]]:
+    """A ComfyUI, our side towards it, and a store that has met it."""
+    simulator = Simulator(version=version, directory=directory)
     await simulator.start()
     server = Server(simulator.url)
     await server.start()
-    shared, off = SharedInputs(server, enabled=True), SharedInputs(server, enabled=False)
-    top = tmp_path / "input"
-    assert shared.names() == frozenset()
-    (top / NAME).write_bytes(LOGO)
-    (top / "a b;ü.png").write_bytes(LOGO)
-    await shared.refresh()
-    assert shared.names() == {NAME, "a b;ü.png"}
-    (top / NAME).unlink()
-    await shared.refresh()
-    assert shared.names() == {"a b;ü.png"}
-    await simulator.stop()
-    await shared.refresh()
-    assert shared.names() == {"a b;ü.png"}
-    await off.refresh()
-    assert off.names() == frozenset()
+    async with await Store.open(f"sqlite:///{directory}/gateway.db") as store:
+        await store.servers.client_id(server.url, lambda: "x")
+        yield simulator, server, store
     await server.close()
+    await simulator.stop()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_the_newest_answer_counts(tmp_path: Path, version: str) -> None:
+    """Names come and go with ComfyUI's list; while ComfyUI does not answer, they are those that it said last."""
+    async with asking(tmp_path, version) as (simulator, server, store):
+        shared, off = (SharedInputs(server, setting=setting, servers=store.servers) for setting in (True, False))
+        top = tmp_path / "input"
+        assert shared.names() == frozenset()
+        (top / NAME).write_bytes(LOGO)
+        (top / "a b;ü.png").write_bytes(LOGO)
+        await shared.refresh()
+        assert shared.names() == {NAME, "a b;ü.png"}
+        (top / NAME).unlink()
+        await shared.refresh()
+        assert shared.names() == {"a b;ü.png"}
+        await simulator.stop()
+        await shared.refresh()
+        assert shared.names() == {"a b;ü.png"}
+        await off.refresh()
+        assert off.names() == frozenset()
+        assert await store.servers.shares_inputs(server.url) is None, "what is set is not decided"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    ("found", "decided"), [((), True), (("example.png",), True), ((NAME,), False), (("example.png", "a[1].png"), False)]
+)
+async def test_the_first_contact_decides(tmp_path: Path, version: str, found: tuple[str, ...], decided: bool) -> None:
+    """Where it is not set, inputs are shared if none but ComfyUI's own are there when the gateway first meets the
+    server; that is remembered, whatever is there later, and said once in the log."""
+    async with asking(tmp_path, version) as (_, server, store):
+        for name in found:
+            (tmp_path / "input" / name).write_bytes(LOGO)
+        (tmp_path / "input" / "3d").mkdir()
+        with capture_logs() as said:
+            shared = SharedInputs(server, setting=None, servers=store.servers)
+            assert shared.names() == frozenset()
+            await shared.refresh()
+            assert shared.names() == (frozenset(found) if decided else frozenset())
+            (tmp_path / "input" / "later.png").write_bytes(LOGO)
+            for name in found:
+                (tmp_path / "input" / name).unlink()
+            again = SharedInputs(server, setting=None, servers=store.servers)
+            await again.refresh()
+            assert again.names() == (frozenset(("later.png",)) if decided else frozenset())
+        assert await store.servers.shares_inputs(server.url) is decided
+        lines = [line for line in said if line["event"] == "shared_inputs_decided"]
+        assert [(line["share_inputs"], line["server"]) for line in lines] == [(decided, server.url)]
+
+
+async def test_nobody_decides_while_comfyui_is_away(tmp_path: Path) -> None:
+    """A server that does not answer, or a database that does not, leaves it undecided: nothing is shared, and the next
+    answer decides."""
+    async with asking(tmp_path, "0.28.1") as (simulator, server, store):
+        (tmp_path / "input" / NAME).write_bytes(LOGO)
+        await simulator.crash()
+        shared = SharedInputs(server, setting=None, servers=store.servers)
+        await shared.refresh()
+        assert shared.names() == frozenset() and await store.servers.shares_inputs(server.url) is None
+        await simulator.start()
+        (tmp_path / "input" / NAME).unlink()
+        await shared.refresh()
+        assert await store.servers.shares_inputs(server.url) is True
+
+
+async def test_what_an_administrator_brings_later_is_shared(tmp_path: Path) -> None:
+    """In front of a fresh ComfyUI, without any setting, a file that comes later is everybody's."""
+    async with house(tmp_path) as built:
+        put(built, FileRef("input", "", NAME), LOGO)
+
+        async def there() -> bool:
+            return (await view(built, "bob", f"filename={NAME}&type=input")).body == LOGO
+
+        await until(there)
+
+
+async def test_no_user_puts_a_file_there(tmp_path: Path) -> None:
+    """Neither an upload nor a workflow of anybody, an administrator's included, makes a file at the top of input/."""
+    async with house(tmp_path) as built:
+        for by in ("alice", "root"):
+            for subfolder in ("", ".", "/", "..", "../../input", "users/.."):
+                for name in ("up.png", "../up.png", "/up.png", "a/../../up.png"):
+                    for path in ("/upload/image", "/upload/mask"):
+                        form = aiohttp.FormData()
+                        form.add_field("image", MINE, filename=name)
+                        form.add_field("subfolder", subfolder)
+                        form.add_field("overwrite", "true")
+                        form.add_field("original_ref", '{"filename": "up.png", "type": "input"}')
+                        await built.ask("POST", path, by=by, data=form)
+            for prefix in ("../input/up", "up", "../../../input/up", "%year%/../../input/up"):
+                graph = picture_graph(prefix)
+                said = await built.ask("POST", "/prompt", by=by, json={"prompt": graph})
+                if said.status == 200:
+                    await built.history(said.json()["prompt_id"], by=by)
+        top = built.simulator.directory / "input"
+        assert [path.name for path in top.iterdir()] == ["users"]

@@ -163,7 +163,7 @@ async def test_another_process_is_waited_for(store: Store, other_writer: sqlite3
     waiting = asyncio.create_task(store.servers.client_id("a", lambda: "x"))
     await asyncio.sleep(0.1)
     assert not waiting.done()
-    other_writer.execute("INSERT INTO servers VALUES ('a', 'theirs')")
+    other_writer.execute("INSERT INTO servers (url, client_id) VALUES ('a', 'theirs')")
     other_writer.execute("COMMIT")
     assert await asyncio.wait_for(waiting, 15) == "theirs"
 

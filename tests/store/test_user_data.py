@@ -234,6 +234,7 @@ async def test_a_database_without_user_data_is_upgraded(url: str) -> None:
     with sqlite3.connect(path_of(url)) as connection:
         for table in ("user_data", "own_files", "recorded_files", "server_boots"):
             connection.execute(f"DROP TABLE {table}")
+        connection.execute("ALTER TABLE servers DROP COLUMN share_inputs")
         connection.execute("UPDATE alembic_version SET version_num = '0001'")
     connection.close()
     with pytest.raises(StoreUnavailable, match="db upgrade"):
