@@ -106,6 +106,8 @@ class Gateway:
         self.works = Works(
             ledger=self._store.ledger,
             files=self._store.files,
+            users=self._store.users,
+            changes=self._store.changes,
             server=self._server,
             client_id=await self._store.servers.client_id(self._server.url, lambda: secrets.token_hex(16)),
             rules=_rules(settings),
@@ -170,7 +172,7 @@ class Gateway:
         )
 
     async def _owner(self, user_id: int) -> Owner:
-        """What a job's owner may do with files, nodes and models, as the settings are now."""
+        """What a job's owner may do with files, nodes and models, as the settings are now. Raises UserGone."""
         assert self._store is not None, "jobs are started with the store open"
         role = role_named(self._settings, await self._store.roles.of(user_id))
         return Owner(user_id, await self._store.roots.of(user_id), node_policy(role, role.permissions))

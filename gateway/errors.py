@@ -8,7 +8,8 @@ It does not know how an error is sent: `edge` turns one into an answer, `proxy` 
     │   ├── InvalidPrompt     400 invalid_prompt
     │   └── TimedOut          408 request_timeout
     ├── Unauthenticated       401 unauthenticated       4401
-    │   └── TokenExpired      401 token_expired         4401
+    │   ├── TokenExpired      401 token_expired         4401
+    │   └── UserGone          401 unauthenticated       4401   (removed or disabled, after the credential was looked at)
     ├── Forbidden             403 forbidden             4403
     │   ├── RouteNotAllowed   403 route_not_allowed
     │   ├── CsrfRefused       403 csrf
@@ -36,7 +37,10 @@ It does not know how an error is sent: `edge` turns one into an answer, `proxy` 
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
+
+CHALLENGE: Final = 'Bearer realm="ComfyUI Gateway"'
+"""Never `Basic`: for that a browser opens a password dialog of its own, on top of the login page."""
 
 
 class GatewayError(Exception):
@@ -102,6 +106,13 @@ class TokenExpired(Unauthenticated):
     """The only credential was good once."""
 
     type = "token_expired"
+
+
+class UserGone(Unauthenticated):
+    """The user was removed or disabled while the request was under way."""
+
+    def __init__(self) -> None:
+        super().__init__("This user is no longer here.", headers={"WWW-Authenticate": CHALLENGE})
 
 
 class Forbidden(GatewayError):

@@ -1,7 +1,9 @@
 """The whole gateway: credentials of every kind on HTTP and websockets, cookie sessions from login to logout, and what
 no other room can show alone."""
 
+import asyncio
 import base64
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -34,6 +36,15 @@ async def one(tmp_path: Path) -> AsyncIterator[House]:
 
 def basic(name: str, password: str) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()}
+
+
+def slow(number: int) -> dict[str, Any]:
+    wait = {"seconds": 30.0, "steps": 30, "previews": True, "text": True, "nonce": str(number)}
+    return {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 16, "batch_size": 1, "color": 5}},
+        "2": {"class_type": "LabSlow", "inputs": {"image": ["1", 0], **wait}},
+        "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "slow"}},
+    }
 
 
 async def login(one: House, **fields: str) -> Said:
@@ -171,6 +182,28 @@ async def test_a_disabled_user_is_out_at_once(one: House) -> None:
         message = await socket.receive(timeout=PATIENCE)
         assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 4401)
     assert (await one.ask("GET", "/queue", by="bob")).status == 200
+
+
+@pytest.mark.parametrize("command", ["remove", "disable"])
+async def test_who_has_to_go_while_a_job_runs(one: House, command: str) -> None:
+    """Another process removes or disables the user: the socket closes with 4401, the next submit is 401, what ran is
+    interrupted, what waited never starts, and others' jobs go on."""
+    async with one.socket(by="alice") as socket:
+        await socket.receive_json(timeout=PATIENCE)
+        ids = [await one.submit(slow(number), by="alice") for number in range(4)]
+        theirs = await one.submit(picture(9), by="bob")
+        words = [sys.executable, "-m", "gateway", "user", command, "alice", "--data-dir", str(one.settings.data_dir)]
+        process = await asyncio.create_subprocess_exec(*words, stderr=asyncio.subprocess.DEVNULL)
+        assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
+        said = await one.ask("POST", "/prompt", by="alice", json={"prompt": slow(5)})
+        assert (said.status, said.json()["error"]["type"]) == (401, "unauthenticated")
+        async for message in socket:
+            assert message.type is aiohttp.WSMsgType.TEXT or message.type is aiohttp.WSMsgType.BINARY
+        assert socket.close_code == 4401
+    assert (await one.history(theirs, by="bob"))["status"]["status_str"] == "success"
+    started = [happening.prompt_id for happening in one.simulator.log if happening.kind == "started"]
+    assert [prompt_id for prompt_id in ids if prompt_id in started] == ids[:1]
+    assert not [entry for entry in one.simulator.log if entry.kind == "finished" and entry.prompt_id in ids]
 
 
 async def test_an_expired_token_says_so(one: House) -> None:

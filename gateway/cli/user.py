@@ -69,7 +69,7 @@ def set_(
 
 @app.command()
 def disable(name: Name, config: ConfigFile = None, data_dir: DataDir = None) -> None:
-    """Refuse a user at once, and keep everything."""
+    """Refuse a user at once, and cancel the user's jobs; files, history and tokens are kept."""
     asyncio.run(_change(settings_of(config, data_dir), name, disabled=True))
     note(f"Disabled {name}.")
 
@@ -83,7 +83,7 @@ def enable(name: Name, config: ConfigFile = None, data_dir: DataDir = None) -> N
 
 @app.command()
 def remove(name: Name, config: ConfigFile = None, data_dir: DataDir = None) -> None:
-    """Remove a user with all tokens, sessions, jobs and user data."""
+    """Remove a user with all tokens, sessions, jobs and user data; what runs for the user is ended."""
     asyncio.run(_remove(settings_of(config, data_dir), name))
     note(f"Removed {name}.")
 

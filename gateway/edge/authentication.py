@@ -18,7 +18,7 @@ from gateway.edge.passwords import PasswordCheck
 from gateway.edge.proofs import Authenticated, Proofs, Refused
 from gateway.edge.slowdown import Slowdown
 from gateway.edge.validity import Validity
-from gateway.errors import GatewayError, LockedOut, StoreUnavailable, TokenExpired, Unauthenticated
+from gateway.errors import CHALLENGE, GatewayError, LockedOut, StoreUnavailable, TokenExpired, Unauthenticated
 from gateway.identity import tokens
 from gateway.identity.credentials import CREDENTIAL_HEADERS, Credential, Jwt, Token, UserPassword, find
 from gateway.identity.jwt import Keys
@@ -27,9 +27,6 @@ from gateway.identity.principal import Principal
 from gateway.log import get_logger
 from gateway.policy.origin import cookie_name, own_origins, require_same_origin
 from gateway.store.database import Store
-
-CHALLENGE: Final = 'Bearer realm="ComfyUI Gateway"'
-"""Never `Basic`: for that a browser opens a password dialog of its own, on top of the login page."""
 
 _CARRIERS: Final = CREDENTIAL_HEADERS | {b"cookie"}
 _MOST_REMEMBERED: Final = 10_000

@@ -6,7 +6,7 @@ from typing import Final
 
 from gateway.config import Settings
 from gateway.edge.lineage import AUDIENCE, ISSUER, new_id
-from gateway.errors import Unauthenticated
+from gateway.errors import UserGone
 from gateway.identity.jwt import MAX_LIFETIME, Claims, Keys, Typ, sign
 from gateway.identity.principal import Principal
 from gateway.store.database import Store
@@ -60,7 +60,7 @@ class Issuer:
         """Nothing that is got with a token lives longer than the token."""
         user = await self._store.users.get(principal.user_id)
         if user is None:
-            raise Unauthenticated("This user no longer exists.")
+            raise UserGone
         now = int(self._clock())
         end = now + seconds if principal.expires_at is None else min(now + seconds, int(principal.expires_at))
         parent = principal.credential_id if principal.via == "token" else None

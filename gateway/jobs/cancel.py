@@ -52,6 +52,27 @@ class Canceller:
         live = self._own(user_id, prompt_id)
         return live is not None and await self._end(live, stop=True)
 
+    async def evict(self, user_id: int) -> None:
+        """End everything of a user who was disabled, the last one first, as if the user wished it."""
+        for live in reversed(self._desk.board.of(user_id)):
+            if live.stop_requested:
+                continue
+            try:
+                await self._end(live, stop=True)
+            except UpstreamFault as fault:
+                log.warning("wish_left_open", prompt_id=live.prompt_id, reason=fault.reason or fault.message)
+
+    async def disown(self, live: Live) -> bool:
+        """Its owner was removed, and its row with the owner: it is nobody's from now on, and is ended at ComfyUI.
+
+        False when ComfyUI did not answer. A job that is on its way there is ended when it starts (`follow`).
+        """
+        if not self._is_there(live):
+            return True
+        self._desk.board.disown(live)
+        self._desk.changed(live)
+        return live.state == "waiting" or await stop_stray(self._desk, live.prompt_id)
+
     async def resume(self, live: Live) -> None:
         """Carry out a wish that was left open, if nobody else holds the job."""
         if not live.busy:
@@ -143,12 +164,14 @@ async def stop(desk: Desk, prompt_id: str) -> None:
         raise UpstreamFault("ComfyUI refused to stop a job.", reason=f"status {reply.status}")
 
 
-async def stop_stray(desk: Desk, prompt_id: str) -> None:
-    """End a job that runs under our client id though no row of the ledger wants it: the late arrival of a withdrawn
-    one."""
+async def stop_stray(desk: Desk, prompt_id: str) -> bool:
+    """End a job that ComfyUI has under our client id though no row of the ledger wants it: the late arrival of a
+    withdrawn one, or one of a removed user. False when ComfyUI did not answer."""
     log.warning("stray_job_stopped", prompt_id=prompt_id)
     try:
         await take_out(desk, prompt_id)
         await stop(desk, prompt_id)
     except UpstreamFault as fault:
         log.warning("stray_job_not_stopped", prompt_id=prompt_id, reason=fault.reason or fault.message)
+        return False
+    return True

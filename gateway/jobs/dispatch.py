@@ -7,7 +7,7 @@ import asyncio
 from contextlib import suppress
 from typing import Final
 
-from gateway.errors import FileNotAllowed, NoServer, UpstreamFault
+from gateway.errors import FileNotAllowed, NoServer, UpstreamFault, UserGone
 from gateway.jobs.cancel import Canceller
 from gateway.jobs.desk import DRAIN_SECONDS, EQUAL_WEIGHT, Desk
 from gateway.jobs.live import PLACES, Live
@@ -120,6 +120,9 @@ class Dispatcher:
             return True
         except UpstreamFault as fault:
             return await self._not_taken(live, fault)
+        except UserGone:
+            await self._canceller.disown(live)
+            return True
         if isinstance(outcome, Refused):
             await self._refused(live, outcome)
         else:

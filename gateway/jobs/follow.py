@@ -11,7 +11,7 @@ from typing import Final
 
 from gateway.comfy import events
 from gateway.comfy.events import BinaryFrame, TextFrame
-from gateway.errors import GatewayError, NobodyThere, UpstreamFault
+from gateway.errors import GatewayError, NobodyThere, UpstreamFault, UserGone
 from gateway.jobs.cancel import stop_stray
 from gateway.jobs.desk import Desk, cancelled
 from gateway.jobs.live import Live
@@ -46,7 +46,7 @@ class Follower:
         self._desk, self._settler, self._rules, self._on_up = desk, settler, rules, on_up
         self._frames: asyncio.Queue[TextFrame | BinaryFrame | asyncio.Event] = asyncio.Queue()
         self._socket: EventSocket | None = None
-        self._strays: set[asyncio.Task[None]] = set()
+        self._strays: set[asyncio.Task[bool]] = set()
         self._pause = FIRST_PAUSE
         self.server_flags: dict[str, object] = {}
         self.status_at = 0.0
@@ -150,7 +150,10 @@ class Follower:
         if live is None:
             self._unowned(frame)
             return
-        shown = await self._as_shown(live, frame)
+        try:
+            shown = await self._as_shown(live, frame)
+        except UserGone:
+            return
         if shown is not None:
             await self._follow(live, shown)
 

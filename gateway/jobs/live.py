@@ -88,6 +88,7 @@ class Board:
         self._count: Counter[int] = Counter()
         self._revision: Counter[int] = Counter()
         self._running: Live | None = None
+        self._disowned: set[str] = set()
 
     def __iter__(self) -> Iterator[Live]:
         return iter(tuple(self._jobs.values()))
@@ -106,6 +107,15 @@ class Board:
         if not self._count[live.user_id]:
             del self._count[live.user_id]
         self.touch(live.user_id)
+
+    def disown(self, live: Live) -> None:
+        """A job's owner is gone. Its id is nobody's any more: who took it would get what ComfyUI still says of it."""
+        self._disowned.add(live.prompt_id)
+        self.remove(live)
+
+    def is_disowned(self, prompt_id: str) -> bool:
+        """Whether the id was that of a job whose owner is gone."""
+        return prompt_id in self._disowned
 
     def get(self, prompt_id: str | None) -> Live | None:
         """The job, if it is unfinished."""

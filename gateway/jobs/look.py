@@ -1,6 +1,7 @@
 """Looks at the server: where is a job, and what became of it. It asks and changes nothing, but for taking one job out
 of ComfyUI's queue or history."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -26,6 +27,8 @@ class Sighting:
     pending: frozenset[str]
     parked: frozenset[str] = frozenset()
     """Those of `pending` that wait at a parking number."""
+    ours: frozenset[str] = frozenset()
+    """Those that were submitted under our client id."""
 
     def place(self, prompt_id: str) -> Place:
         """Where the queue has the job; `absent` may still mean that it has ended."""
@@ -40,12 +43,17 @@ async def queue(desk: Desk) -> Sighting:
     try:
         running = frozenset(str(item[1]) for item in answer["queue_running"])
         waiting = {str(item[1]): item[0] for item in answer["queue_pending"]}
+        ours = frozenset(_under(desk.link.client_id, *answer["queue_running"], *answer["queue_pending"]))
     except (KeyError, TypeError, IndexError) as error:
         raise UnreadableAnswer("ComfyUI's queue cannot be read.", reason=f"GET /queue: {error!r}") from error
     parked = (
         prompt_id for prompt_id, number in waiting.items() if isinstance(number, int | float) and number > PARKING
     )
-    return Sighting(running, frozenset(waiting), frozenset(parked))
+    return Sighting(running, frozenset(waiting), frozenset(parked), ours)
+
+
+def _under(client_id: str, *items: Any) -> Iterator[str]:
+    return (str(item[1]) for item in items if isinstance(item[3], dict) and item[3].get("client_id") == client_id)
 
 
 async def entry(desk: Desk, prompt_id: str, *, patience: float = ANSWER_SECONDS) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from gateway.errors import GatewayError
 from gateway.jobs import look
-from gateway.jobs.cancel import Canceller
+from gateway.jobs.cancel import Canceller, stop_stray
 from gateway.jobs.catalogue import Catalogue
 from gateway.jobs.comparison import Comparison
 from gateway.jobs.desk import Desk
@@ -55,6 +55,17 @@ class Recovery:
         self._catalogue.forget()
         await self._desk.files.server_arrived(self._has_ended)
         await self._comparison.look()
+        await self._stop_strays()
+
+    async def _stop_strays(self) -> None:
+        """End what ComfyUI has under our client id and the ledger does not: its user was removed while we were away.
+
+        A job that has ended since the server was asked is not there to be hit.
+        """
+        ours = (await look.queue(self._desk)).ours
+        for prompt_id in ours:
+            if self._desk.board.get(prompt_id) is None:
+                await stop_stray(self._desk, prompt_id)
 
     async def _has_ended(self, prompt_id: str) -> bool:
         return await look.entry(self._desk, prompt_id) is not None

@@ -10,7 +10,7 @@ from typing import Any, Final
 from gateway.comfy import events
 from gateway.comfy import jobs as shapes
 from gateway.comfy.events import BinaryFrame, TextFrame
-from gateway.errors import GatewayError, UpstreamFault
+from gateway.errors import GatewayError, UpstreamFault, UserGone
 from gateway.jobs import look
 from gateway.jobs.desk import DRAIN_SECONDS, EQUAL_WEIGHT, Desk, cancelled
 from gateway.jobs.live import Live
@@ -110,7 +110,14 @@ class Settler:
     async def ended(
         self, live: Live, entry: dict[str, Any], *, farewell: tuple[TextFrame | BinaryFrame, ...] = ()
     ) -> None:
-        """Write down what ComfyUI's history says of a job, and tell the owner."""
+        """Write down what ComfyUI's history says of a job, and tell the owner; forget it, if the owner is gone."""
+        try:
+            await self._ended(live, entry, farewell)
+        except UserGone:
+            self._desk.board.disown(live)
+            self._desk.changed(live)
+
+    async def _ended(self, live: Live, entry: dict[str, Any], farewell: tuple[TextFrame | BinaryFrame, ...]) -> None:
         state = shapes.final_state(entry)
         status = await self._desk.files.told(live, entry.get("status") or {})
         told = dict(shapes.messages(status))

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Final
 
 from gateway.comfy.prompt import Submission
-from gateway.errors import FileNotAllowed, NoServer, QueueFull, UpstreamFault
+from gateway.errors import FileNotAllowed, NoServer, PromptIdTaken, QueueFull, UpstreamFault, UserGone
 from gateway.jobs.cancel import Canceller
 from gateway.jobs.catalogue import Catalogue
 from gateway.jobs.desk import DRAIN_SECONDS, EQUAL_WEIGHT, Desk, cancelled
@@ -46,8 +46,8 @@ class Submitter:
         self._under_way: set[asyncio.Task[Accepted | Refused]] = set()
 
     async def submit(self, user_id: int, submission: Submission, *, cap: int) -> Accepted | Refused:
-        """Submit for a user. Raises MissingNode, PartNotAllowed, QueueFull, PromptIdTaken, StoreUnavailable, NoServer,
-        or another UpstreamFault when ComfyUI did not say what it did."""
+        """Submit for a user. Raises MissingNode, PartNotAllowed, QueueFull, PromptIdTaken, UserGone, StoreUnavailable,
+        NoServer, or another UpstreamFault when ComfyUI did not say what it did."""
         task = asyncio.create_task(self._submit(user_id, submission, cap))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
@@ -70,6 +70,9 @@ class Submitter:
             return await self._introduce(job, live, submission)
         except FileNotAllowed:
             await self._withdraw(live)
+            raise
+        except UserGone:
+            await self._canceller.disown(live)
             raise
         except UpstreamFault as fault:
             # A fault after ComfyUI's answer is the database's: the job is there, and the next look finds it.
@@ -112,6 +115,8 @@ class Submitter:
             targets=submission.targets,
             had_secrets=bool(submission.secrets),
         )
+        if self._desk.board.is_disowned(new.prompt_id):
+            raise PromptIdTaken(f"The prompt_id {new.prompt_id} was used before.", details="Choose another.")
         job = await self._desk.ledger.reserve(new, cap=cap, joining=self._joining(user_id))
         if job is None:
             raise QueueFull(

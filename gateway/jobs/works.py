@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from gateway.errors import StoreUnavailable
 from gateway.jobs.cancel import Canceller
 from gateway.jobs.catalogue import Catalogue
+from gateway.jobs.departures import Departures
 from gateway.jobs.desk import Desk, Link, cancelled
 from gateway.jobs.dispatch import Dispatcher
 from gateway.jobs.files import JobFiles, Owner
@@ -20,8 +21,10 @@ from gateway.jobs.settle import Settler
 from gateway.jobs.submission import Submitter
 from gateway.jobs.views import Views
 from gateway.log import get_logger
+from gateway.store.changes import Changes
 from gateway.store.files import Files
 from gateway.store.ledger import Ledger
+from gateway.store.users import Users
 from gateway.upstream.server import Server
 
 HOUR = 3600.0
@@ -39,6 +42,8 @@ class Works:
         *,
         ledger: Ledger,
         files: Files,
+        users: Users,
+        changes: Changes,
         server: Server,
         client_id: str,
         rules: Rules,
@@ -70,6 +75,7 @@ class Works:
         self.submitter = Submitter(self.desk, catalogue, self.canceller)
         self.follower = Follower(self.desk, self._settler, rules=rules, on_up=self._recovery.arrived)
         self._dispatcher = Dispatcher(self.desk, self._settler, self.canceller)
+        self._departures = Departures(self.desk, self.canceller, users=users, changes=changes)
         self.views = Views(self.desk)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -80,6 +86,7 @@ class Works:
             asyncio.create_task(self._dispatcher.run()),
             asyncio.create_task(self.follower.run()),
             asyncio.create_task(self._recovery.watch(self.follower)),
+            asyncio.create_task(self._departures.run()),
             asyncio.create_task(self._forget()),
         ]
 

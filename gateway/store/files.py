@@ -74,11 +74,12 @@ class Files:
     ) -> bool:
         """Note that a job of this user made these files.
 
-        False when this boot has recorded one of them for another user already, who then keeps it; the others are noted.
-        Names that never come again are their first owner's `for_ever`: then records of former boots count as well.
+        False when this boot has recorded one of them for another user already, who then keeps it, also when removed
+        since; the others are noted. Names that never come again are their first owner's `for_ever`: then records of
+        former boots count as well.
         """
         job = {"server": server, "boot": boot, "user_id": user_id, "prompt_id": prompt_id}
-        owners: set[int] = set()
+        owners: set[int | None] = set()
         async with self._transactions.write() as connection:
             for batch in _batches(refs):
                 if for_ever:
@@ -147,18 +148,21 @@ class Files:
     async def sweep(self) -> int:
         """Forget the records of jobs that the ledger has forgotten; how many. It keeps the table from growing for ever.
 
-        A temp file so old is seen by nobody any more, until its server starts anew.
+        A temp file so old is seen by nobody any more, until its server starts anew. Those of removed users stay until
+        then: their jobs went with the users, and may be in the server's cache.
         """
         async with self._transactions.write() as connection:
             kept = select(jobs.c.prompt_id)
-            old = delete(recorded_files).where(recorded_files.c.prompt_id.not_in(kept))
+            owned = recorded_files.c.user_id.is_not(None)
+            old = delete(recorded_files).where(recorded_files.c.prompt_id.not_in(kept), owned)
             return (await connection.execute(old)).rowcount
 
 
 async def _end_boots(connection: AsyncConnection, server: str) -> None:
     """Outputs of the boots before keep their owner: the last one for whom the name was recorded."""
     of_server = recorded_files.c.server == server
-    await connection.execute(delete(recorded_files).where(of_server, recorded_files.c.type == "temp"))
+    over = or_(recorded_files.c.type == "temp", recorded_files.c.user_id.is_(None))
+    await connection.execute(delete(recorded_files).where(of_server, over))
     columns = [column for column in recorded_files.columns if column.name != "boot"]
     ended = select(*columns, literal(EARLIER).label("boot")).where(of_server, recorded_files.c.boot != EARLIER)
     names = [column.name for column in (*columns, recorded_files.c.boot)]

@@ -31,7 +31,8 @@ class Ledger:
 
     async def reserve(self, new: NewJob, *, cap: int, joining: Joining | None = None) -> Job | None:
         """Write the row `submitting` if the user has fewer than `cap` unfinished jobs; None if not. `joining` says
-        where a user who had none starts. Raises PromptIdTaken when some job has the id already.
+        where a user who had none starts. Raises PromptIdTaken when some job has the id already, UserGone when the user
+        was removed or disabled.
         """
         return await self.database.run_write(partial(reservation.reserve, new=new, cap=cap, joining=joining))
 

@@ -8,11 +8,11 @@ from sqlalchemy import bindparam, func, insert, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
-from gateway.errors import PromptIdTaken
+from gateway.errors import PromptIdTaken, UserGone
 from gateway.store import shares
 from gateway.store.job import UNFINISHED, Job, NewJob, fresh, text_of
 from gateway.store.shares import Joining
-from gateway.store.tables import jobs
+from gateway.store.tables import jobs, users
 
 MOST_BYTES: Final = 64 * 1024 * 1024
 """Of workflows and results that are read at once, or that one user may have waiting: 200 jobs may hold 8 MiB each."""
@@ -40,13 +40,16 @@ _IF_ROOM: Final = select(*_VALUES.values()).where(bindparam("cap") > _ACTIVE, bi
 _RESERVE: Final = insert(jobs).from_select(_COLUMNS, _IF_ROOM).returning(jobs.c.seq)
 """Count-then-insert let 12 jobs through a cap of 5 (measured with 8 processes); one INSERT … SELECT cannot."""
 
+_USER: Final = select(users.c.id).where(users.c.id == bindparam("of_user"), users.c.disabled.is_(False))
+
 
 def reserve(connection: Connection, new: NewJob, *, cap: int, joining: Joining | None) -> Job | None:
     """Write the row `submitting` if the user has fewer than `cap` unfinished jobs, of less than `MOST_BYTES` together;
     None if not. `joining` is given for a user who had none.
 
-    Raises PromptIdTaken when some job has the id already.
+    Raises PromptIdTaken when some job has the id already, UserGone when the user was removed or disabled.
     """
+    _require_user(connection, new.user_id)
     # As in ComfyUI, a number of the client's own does not advance the counter.
     counter = shares.count(connection, new.user_id, step=int(new.number is None))
     number = float(new.number if new.number is not None else -counter if new.front else counter)
@@ -65,6 +68,12 @@ def reserve(connection: Connection, new: NewJob, *, cap: int, joining: Joining |
         start = joining(shares.virtual_times(connection), shares.open_charges(connection))
         shares.join(connection, new.user_id, start)
     return fresh(new, seq=seq, number=number)
+
+
+def _require_user(connection: Connection, user_id: int) -> None:
+    """In the transaction that reserves: whoever ends a user's jobs finds all those that came before the user's end."""
+    if connection.execute(_USER, {"of_user": user_id}).scalar_one_or_none() is None:
+        raise UserGone
 
 
 def _values(new: NewJob, number: float) -> Mapping[str, Any]:

@@ -2,11 +2,10 @@
 
 from typing import Final
 
+from gateway.errors import UserGone
 from gateway.store.changes import Changes
 from gateway.store.users import Users
 
-NOBODY: Final = ""
-"""The role of a user who was removed: no settings name it."""
 _MOST_KEPT: Final = 10_000
 
 
@@ -19,7 +18,7 @@ class Roles:
         self._version = -1
 
     async def of(self, user_id: int) -> str:
-        """The user's role now, `NOBODY` for one who was removed. Raises StoreUnavailable."""
+        """The user's role now. Raises UserGone for one who was removed, StoreUnavailable."""
         version = self._changes.version()
         if version != self._version or len(self._known) >= _MOST_KEPT:
             self._known.clear()
@@ -28,8 +27,9 @@ class Roles:
         if known is not None:
             return known
         user = await self._users.get(user_id)
-        role = NOBODY if user is None else user.role
+        if user is None:
+            raise UserGone
         # Kept only under the version that it was looked up under: a change meanwhile may be in it or not.
         if version == self._version:
-            self._known[user_id] = role
-        return role
+            self._known[user_id] = user.role
+        return user.role

@@ -3,7 +3,7 @@
 from typing import Final
 
 from gateway.comfy.files import Root
-from gateway.errors import NotFound
+from gateway.errors import UserGone
 from gateway.store.users import Users
 
 _MOST_KEPT: Final = 10_000
@@ -17,13 +17,13 @@ class Roots:
         self._known: dict[int, Root] = {}
 
     async def of(self, user_id: int) -> Root:
-        """The user's root. Raises NotFound when the user was removed meanwhile, StoreUnavailable."""
+        """The user's root. Raises UserGone when the user was removed meanwhile, StoreUnavailable."""
         known = self._known.get(user_id)
         if known is not None:
             return known
         user = await self._users.get(user_id)
         if user is None:
-            raise NotFound("There is no such user any more.")
+            raise UserGone
         if len(self._known) >= _MOST_KEPT:
             self._known.clear()
         # The first release made keys of 20 digits, and those are in signed sessions: they are padded here, not changed.

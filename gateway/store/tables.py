@@ -181,12 +181,12 @@ recorded_files = Table(
     Column("server", Text, primary_key=True),
     Column("boot", Text, primary_key=True),
     *_reference(),
-    _user_id(),
+    Column("user_id", Integer, ForeignKey("users.id", ondelete="SET NULL")),
     Column("prompt_id", String(36), nullable=False),
     Index("recorded_files_by_user", "user_id"),
 )
 """Temporary files, and outputs outside their owner's folder. Their names come again after a restart of the server,
-hence the boot.
+hence the boot. Those of a removed user are nobody's (NULL): the server's cache may still give them to others.
 """
 
 server_boots = Table(

@@ -25,7 +25,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from gateway.config import Settings
-from gateway.errors import StoreUnavailable
+from gateway.errors import StoreUnavailable, UserGone
 from gateway.store.group_commit import GroupCommit
 
 FILE_NAME: Final = "gateway.db"
@@ -34,6 +34,9 @@ _READERS: Final = 4
 _BUSY_SECONDS: Final = 10
 _STATEMENT_FAULTS: Final = (IntegrityError, ProgrammingError, DataError)
 """The database did its part and refused the statement: that is for the caller to explain."""
+
+_FOREIGN_KEY: Final = "FOREIGN KEY constraint failed"
+"""SQLite's words. Every foreign key of ours is a user, who was removed since somebody looked."""
 
 _WRITER: Final = (
     "PRAGMA journal_mode = WAL",
@@ -78,6 +81,7 @@ class Transactions:
 
         Raises:
             StoreUnavailable: as in `read`; then nothing was written.
+            UserGone: it was about a user who was removed meanwhile; then nothing was written either.
         """
         async with self._one_writer:
             with translated():
@@ -150,6 +154,10 @@ def translated() -> Iterator[None]:
     """Turn what the database failed to do into our own word; the log gets SQLAlchemy's."""
     try:
         yield
+    except IntegrityError as error:
+        if _FOREIGN_KEY in str(error.orig):
+            raise UserGone from error
+        raise
     except _STATEMENT_FAULTS:
         raise
     except (DBAPIError, PoolTimeout) as error:

@@ -137,6 +137,8 @@ class House:
         self.works = Works(
             ledger=self.store.ledger,
             files=self.store.files,
+            users=self.store.users,
+            changes=self.store.changes,
             server=self.server,
             client_id=CLIENT_ID,
             rules=self.rules,

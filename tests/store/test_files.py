@@ -1,6 +1,7 @@
 """Whose files are whose."""
 
 import secrets
+import sqlite3
 from collections.abc import Callable
 from itertools import count
 
@@ -8,10 +9,13 @@ import pytest
 from sqlalchemy import func, insert, select
 
 from gateway.comfy.files import FileRef
+from gateway.errors import UserGone
 from gateway.store import Store, User
+from gateway.store.database import upgrade
 from gateway.store.files import Files
 from gateway.store.roots import Roots
 from gateway.store.tables import jobs, recorded_files
+from gateway.store.transactions import path_of
 
 SERVER = "http://127.0.0.1:8188"
 PROMPT = "00000000-0000-4000-8000-000000000001"
@@ -180,3 +184,57 @@ async def test_a_root_is_the_user_s_key(store: Store, ann: User) -> None:
     async with store.write() as connection:
         await connection.exec_driver_sql("UPDATE users SET key = '0123456789abcdef0123'")
     assert (await Roots(store.users).of(ann.id)).key == "0123456789abcdef0123000000000000"
+
+
+async def test_files_of_the_removed_are_nobody_s(
+    store: Store, files: Files, ann: User, bob: User, mint: Callable[[], str]
+) -> None:
+    """What was recorded for a user who is removed stays recorded for nobody, over a sweep, until the server starts
+    anew; then the name is free."""
+    boot = await files.boot(SERVER, mint)
+    assert await files.record(SERVER, boot, TEMP, OUTPUT, user_id=ann.id, prompt_id=PROMPT)
+    await store.users.remove(ann.id)
+    await files.sweep()
+    for ref in (TEMP, OUTPUT):
+        assert await files.owner(SERVER, boot, ref) is None
+        assert not await files.record(SERVER, boot, ref, user_id=bob.id, prompt_id=PROMPT)
+        assert (await files.known(bob.id, SERVER, [ref])).recorded == frozenset()
+    boot = await files.new_boot(SERVER, mint)
+    assert await files.record(SERVER, boot, TEMP, OUTPUT, user_id=bob.id, prompt_id=PROMPT)
+
+
+async def test_nothing_is_recorded_for_who_is_gone(store: Store, files: Files, ann: User) -> None:
+    """A user who was removed meanwhile gets no record, no upload and no other row; it is said so."""
+    await store.users.remove(ann.id)
+    with pytest.raises(UserGone):
+        await files.record(SERVER, "boot", TEMP, user_id=ann.id, prompt_id=PROMPT)
+    with pytest.raises(UserGone):
+        await files.note_upload(ann.id, INPUT, size=1, now=1)
+
+
+OLD_RECORDS = """
+DROP TABLE recorded_files;
+CREATE TABLE recorded_files (server TEXT NOT NULL, boot TEXT NOT NULL, type VARCHAR(8) NOT NULL,
+    subfolder TEXT NOT NULL, filename TEXT NOT NULL, user_id INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    prompt_id VARCHAR(36) NOT NULL,
+    PRIMARY KEY (server, boot, type, subfolder, filename));
+CREATE INDEX recorded_files_by_user ON recorded_files (user_id);
+UPDATE alembic_version SET version_num = '0004';
+"""
+
+
+async def test_old_records_are_kept(url: str) -> None:
+    """An upgrade keeps the records that a database has, and from then on they outlive their user."""
+    async with await Store.open(url) as store:
+        ann = await store.users.add("Ann", role="member", now=1.5, random=secrets.token_bytes)
+    with sqlite3.connect(path_of(url)) as connection:
+        connection.executescript(OLD_RECORDS)
+        row = (SERVER, "boot", TEMP.type, TEMP.subfolder, TEMP.filename, ann.id, PROMPT)
+        connection.execute("INSERT INTO recorded_files VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+    connection.close()
+    assert await upgrade(url) is True
+    async with await Store.open(url) as store:
+        assert await store.files.owner(SERVER, "boot", TEMP) == ann.id
+        await store.users.remove(ann.id)
+        async with store.read() as connection:
+            assert (await connection.execute(select(recorded_files.c.user_id))).all() == [(None,)]

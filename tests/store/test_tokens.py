@@ -5,7 +5,7 @@ import secrets
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from gateway.errors import NotFound
+from gateway.errors import NotFound, UserGone
 from gateway.store import Store, TokenRow, User
 
 
@@ -73,5 +73,5 @@ async def test_an_id_is_given_once(store: Store, ann: User) -> None:
 async def test_a_token_needs_its_user(store: Store, ann: User) -> None:
     """A token of nobody cannot be kept."""
     await store.users.remove(ann.id)
-    with pytest.raises(IntegrityError):
+    with pytest.raises(UserGone):
         await store.tokens.add(token(ann))
