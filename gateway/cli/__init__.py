@@ -7,6 +7,7 @@ from typing import NoReturn
 import typer
 
 from gateway.cli import config, db, token, user, userdata
+from gateway.cli.check import check
 from gateway.cli.demo import demo
 from gateway.cli.serve import serve
 from gateway.config import ConfigError
@@ -27,6 +28,7 @@ app.add_typer(user.app, name="user")
 app.add_typer(token.app, name="token")
 app.add_typer(userdata.app, name="userdata")
 app.add_typer(db.app, name="db")
+app.command("check")(check)
 app.command("config")(config.show)
 
 

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Final, Self
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, update
 
 from gateway.errors import StoreUnavailable
 from gateway.store import schema
@@ -15,6 +15,7 @@ from gateway.store.roles import Roles
 from gateway.store.roots import Roots
 from gateway.store.servers import Servers
 from gateway.store.sessions import Sessions
+from gateway.store.tables import identity_version
 from gateway.store.tokens import Tokens
 from gateway.store.transactions import Transactions, path_of
 from gateway.store.user_data import UserFiles
@@ -65,6 +66,11 @@ class Store:
         """Whether the database has every migration of this version."""
         async with self.read() as connection:
             return await connection.run_sync(schema.revision_of) == schema.newest()
+
+    async def prove_writable(self) -> None:
+        """Write a row as it is. Raises StoreUnavailable where that cannot be done: a full disk, another user's file."""
+        async with self.write() as connection:
+            await connection.execute(update(identity_version).values(version=identity_version.c.version))
 
     async def close(self) -> None:
         self.changes.close()

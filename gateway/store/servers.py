@@ -29,6 +29,11 @@ class Servers:
             await connection.execute(insert(servers).values(url=url, client_id=client_id))
             return client_id
 
+    async def known(self, url: str) -> str | None:
+        """Our client id at that server, if we ever met it."""
+        async with self._transactions.read() as connection:
+            return await connection.scalar(select(servers.c.client_id).where(servers.c.url == url))
+
     async def shares_inputs(self, url: str) -> bool | None:
         """Whether everybody may read what lies at the top of the server's input folder; None while that is undecided,
         and for a server that we have not met."""
