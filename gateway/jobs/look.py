@@ -53,7 +53,10 @@ async def queue(desk: Desk) -> Sighting:
 
 
 def _under(client_id: str, *items: Any) -> Iterator[str]:
-    return (str(item[1]) for item in items if isinstance(item[3], dict) and item[3].get("client_id") == client_id)
+    for item in items:
+        extra_data = item[3] if len(item) > 3 else None
+        if isinstance(extra_data, dict) and extra_data.get("client_id") == client_id:
+            yield str(item[1])
 
 
 async def entry(desk: Desk, prompt_id: str, *, patience: float = ANSWER_SECONDS) -> dict[str, Any] | None:
