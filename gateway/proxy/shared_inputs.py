@@ -37,6 +37,7 @@ class SharedInputs:
         self._server, self._servers = server, servers
         self._shared = setting
         self._names: frozenset[str] | None = None
+        self._one_question = asyncio.Lock()
 
     def names(self) -> frozenset[str]:
         """The names as ComfyUI said them last; none before it said any, and before it is decided."""
@@ -45,10 +46,11 @@ class SharedInputs:
     async def refresh(self) -> None:
         """Ask now. Never raises: a server that does not answer, or answers oddly, has the files that it had."""
         try:
-            if self._shared is None:
-                self._shared = await self._servers.shares_inputs(self._server.url)
-            if self._shared is not False:
-                await self._ask()
+            async with self._one_question:
+                if self._shared is None:
+                    self._shared = await self._servers.shares_inputs(self._server.url)
+                if self._shared is not False:
+                    await self._ask()
         except UpstreamFault as fault:
             _LOG.info("shared_inputs_unknown", reason=fault.reason or fault.message)
 

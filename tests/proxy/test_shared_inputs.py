@@ -1,5 +1,6 @@
 """The setting `share_inputs` over real HTTP: who reads what lies at the top of ComfyUI's input folder."""
 
+import asyncio
 import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -163,7 +164,7 @@ async def test_the_first_contact_decides(tmp_path: Path, version: str, found: tu
         with capture_logs() as said:
             shared = SharedInputs(server, setting=None, servers=store.servers)
             assert shared.names() == frozenset()
-            await shared.refresh()
+            await asyncio.gather(shared.refresh(), shared.refresh())
             assert shared.names() == (frozenset(found) if decided else frozenset())
             (tmp_path / "input" / "later.png").write_bytes(LOGO)
             for name in found:
