@@ -119,8 +119,10 @@ async def until(condition: Callable[[], Any], *, patience: float = PATIENCE) -> 
 
 
 @asynccontextmanager
-async def house(directory: Path, *, version: str = "0.28.1", **flags: Any) -> AsyncIterator[House]:
-    """Everything started, with the users alice and bob (members) and root (admin)."""
+async def house(
+    directory: Path, *, version: str = "0.28.1", clock: Callable[[], float] = time.time, **flags: Any
+) -> AsyncIterator[House]:
+    """Everything started, with the users alice and bob (members) and root (admin). `clock` is the gateway's."""
     simulator = Simulator(version=version, directory=directory / "comfyui", seconds_per_step=0.01)
     await simulator.start()
     roles = flags.pop("roles", {})
@@ -129,7 +131,7 @@ async def house(directory: Path, *, version: str = "0.28.1", **flags: Any) -> As
     options["roles"] = {**roles, "member": member}
     settings = load(config=None, flags=options, environ={})
     await first_start(settings)
-    gateway = Gateway(settings)
+    gateway = Gateway(settings, clock=clock)
     server = _quiet(http_server(settings, gateway))
     running = asyncio.create_task(server.serve())
     await until(lambda: server.started or running.done())

@@ -12,6 +12,9 @@ from gateway.identity.principal import Principal
 from gateway.store.database import Store
 from gateway.store.sessions import SessionRow
 
+_KEPT_SECONDS: Final = 7 * 86400
+"""How long a session that is over is remembered."""
+
 
 @dataclass(frozen=True, slots=True)
 class Issued:
@@ -45,6 +48,8 @@ class Issuer:
         claims = await self._claims(principal, seconds=self._session_seconds)
         row = SessionRow(claims.jti, principal.user_id, created_at=float(claims.iat), expires_at=float(claims.exp))
         await self._store.sessions.add(row)
+        # Late, so that a clock that was wrong for a while ends nobody's session for good.
+        await self._store.sessions.sweep(claims.iat - _KEPT_SECONDS)
         return self._signed(claims, typ="session")
 
     async def access(self, principal: Principal) -> Issued:

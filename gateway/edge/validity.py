@@ -15,8 +15,8 @@ from gateway.store.changes import Changes
 
 POLL_SECONDS: Final = 0.1
 _RETRY_SECONDS: Final = 1.0
-_FAR: Final = 3600.0
-"""A sleep may be longer than a timer can be set for; it is simply slept again."""
+_LONGEST: Final = 30.0
+"""Seconds until the clock is looked at again: a timer does not notice that the clock was set."""
 
 
 class Validity:
@@ -48,7 +48,7 @@ class Validity:
 
     async def ended(self, principal: Principal) -> None:
         """Return as soon as the principal is no longer valid: at its expiry, or about a tenth of a second after a
-        change.
+        change; half a minute late, if the clock was set forward.
 
         While the store cannot answer, whoever is in stays in: only what is known to have ended is put out.
         """
@@ -70,7 +70,9 @@ class Validity:
             raise
 
     def _left(self, principal: Principal) -> float:
-        return _FAR if principal.expires_at is None else min(_FAR, max(0.0, principal.expires_at - self._clock()))
+        if principal.expires_at is None:
+            return _LONGEST
+        return min(_LONGEST, max(0.0, principal.expires_at - self._clock()))
 
     async def _change(self, version: int, *, at_most: float) -> None:
         """Return when the version is no longer `version`, or after `at_most` seconds.

@@ -495,3 +495,18 @@ async def test_keys_of_another_gateway(town: Town) -> None:
     other = Keys([type(town.keys.current)("k1", b"\x09\x08\x07\x06" * 8)])
     claims = Claims(ISSUER, AUDIENCE, user.key, "0" * 32, int(EPOCH), int(EPOCH) + 60, user.epoch)
     await refused(town, asked(bearer(sign(claims, other, typ="access"))))
+
+
+async def test_E23_ended_sessions_are_swept(town: Town) -> None:
+    """E23: the table of sessions does not grow for ever: a login forgets those that ended more than a week ago."""
+    await town.user("alice", password="correct horse")
+    alice = await town.authenticator.login("alice", "correct horse", ip="1.1.1.1")
+    await town.issuer.session(alice)
+    town.clock.now += town.settings.session_hours * 3600 + 6 * 86400
+    await town.issuer.session(alice)
+    async with town.store.read() as connection:
+        assert len((await connection.exec_driver_sql("SELECT jti FROM sessions")).all()) == 2
+    town.clock.now += 2 * 86400
+    await town.issuer.session(alice)
+    async with town.store.read() as connection:
+        assert len((await connection.exec_driver_sql("SELECT jti FROM sessions")).all()) == 2

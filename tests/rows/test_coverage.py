@@ -25,7 +25,6 @@ ROWS = {
 
 NOT_YET = {
     "S24": "it names a program from elsewhere; until there is a tool of our own, S25 mutates requests in its place",
-    "T19": "a clock that steps needs a gateway under another clock: it comes with the tests of faults",
     "T26": "there is one gateway; a second one comes with Redis",
 }
 """Rows without a test, and what they wait for."""
