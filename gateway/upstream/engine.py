@@ -41,7 +41,7 @@ class Engine:
         try:
             return await self._asked(connection, head, outgoing)
         except Unanswered:
-            if not kept or outgoing.method not in SAFE_METHODS:
+            if not kept or outgoing.method not in SAFE_METHODS or outgoing.body is not None:
                 raise
         # ComfyUI had decided to close the connection before it could see the request; a read may be asked again.
         connection, _ = await self._pool.borrow(within=connect_timeout, fresh=True)

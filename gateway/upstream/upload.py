@@ -24,7 +24,7 @@ class Upload:
         self._deadline: asyncio.Timeout | None = None
 
     def deadline(self) -> asyncio.Timeout:
-        """A time-out for the wait for the answer, pushed on by every piece that ComfyUI took."""
+        """A time-out for ComfyUI: to take a piece, and to answer behind the last. Not for the source of the pieces."""
         self._deadline = asyncio.timeout(self._idle_timeout)
         return self._deadline
 
@@ -35,16 +35,26 @@ class Upload:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         seen = 0
         try:
+            self._stop_clock()
             async for piece in self._pieces:
                 seen += len(piece)
-                yield piece
-                self._push()
+                if self.length is not None and seen > self.length:
+                    break  # what is over the length would be the next request to ComfyUI
+                if piece:  # an empty chunk would be the end of the body, and the rest of it the next request
+                    self._start_clock()
+                    yield piece
+                    self._stop_clock()
+            self._start_clock()
             if self.length is not None and seen != self.length:
                 raise InvalidRequest("The request body is not as long as declared.", reason=f"{seen} of {self.length}")
         except Exception as failure:
             self.failure = failure
             raise
 
-    def _push(self) -> None:
+    def _start_clock(self) -> None:
         if self._deadline is not None and self._idle_timeout is not None:
             self._deadline.reschedule(asyncio.get_running_loop().time() + self._idle_timeout)
+
+    def _stop_clock(self) -> None:
+        if self._deadline is not None:
+            self._deadline.reschedule(None)

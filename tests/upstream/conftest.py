@@ -1,12 +1,19 @@
-"""Our side towards a server that answers with whatever bytes a test writes."""
+"""Our side towards a server that answers with whatever bytes a test writes, under both event loops."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 
 import pytest
+import uvloop
 
 from gateway.upstream.server import Server
 from tests.raw_server import Fake, Script, eventually, serving
+
+
+def pytest_asyncio_loop_factories(config, item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Every test twice: the gateway runs on uvloop, which differs where a connection is closing."""
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture

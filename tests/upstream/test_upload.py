@@ -1,6 +1,7 @@
 """Request bodies on their way to ComfyUI, and how they end."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 
 import pytest
@@ -129,8 +130,10 @@ async def test_s21_a_connection_whose_answer_came_before_the_body_was_sent_is_no
     await eventually(lambda: comfyui.open == 0)
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
-@pytest.mark.parametrize("with_body", [False, True])
+@pytest.mark.parametrize(
+    ("method", "with_body"),
+    [("GET", True), *itertools.product(["POST", "PUT", "DELETE", "PATCH"], [False, True])],
+)
 async def test_nothing_but_a_read_is_ever_sent_twice(fake, server, method: str, with_body: bool) -> None:
     """GET may be retried once on a stale keep-alive connection; a POST never, nor anything else that acts."""
 
@@ -170,3 +173,60 @@ async def test_a_read_is_sent_once_more_on_a_stale_connection(fake, server, meth
         await answer.release()
         assert answer.status == 200
     assert (comfyui.connections, len(comfyui.heads)) == (2, 3)
+
+
+async def test_s21_what_is_over_the_declared_length_is_never_sent(fake, server, eventually) -> None:
+    """ComfyUI would read it as the next request on the connection."""
+    raw: list[bytes] = []
+
+    async def script(connection) -> None:
+        while piece := await connection.reader.read(65536):
+            raw.append(piece)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"abcd"
+        yield b"GET /evil HTTP/1.1\r\n\r\n"
+
+    comfyui = await fake(script)
+    upstream = await server(comfyui.url)
+    with pytest.raises(InvalidRequest):
+        await upstream.exchange(Outgoing("POST", b"/x", body=body(), length=4, idle_timeout=5))
+    await eventually(lambda: comfyui.open == 0)
+    assert b"".join(raw) in (b"", b"abcd")
+
+
+async def test_s21_an_empty_piece_does_not_end_a_chunked_body(fake, server) -> None:
+    """What comes behind the end of a body is the next request on the connection."""
+    raw: list[bytes] = []
+
+    async def script(connection) -> None:
+        raw.append(await connection.reader.readuntil(b"0\r\n\r\n"))
+        await connection.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    async def body() -> AsyncIterator[bytes]:
+        for piece in (b"ab", b"", b"cd"):
+            yield piece
+
+    comfyui = await fake(script)
+    answer = await (await server(comfyui.url)).exchange(Outgoing("POST", b"/x", body=body(), idle_timeout=5))
+    await answer.release()
+    assert raw == [b"2\r\nab\r\n2\r\ncd\r\n0\r\n\r\n"]
+
+
+async def test_a_client_that_is_slow_is_not_a_silent_comfyui(fake, server) -> None:
+    """The time-out counts the silence of ComfyUI, not the pauses of whoever sends the body."""
+
+    async def script(connection) -> None:
+        await connection.reader.readexactly(4)
+        await connection.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    async def body() -> AsyncIterator[bytes]:
+        for piece in (b"ab", b"cd"):
+            await asyncio.sleep(1)
+            yield piece
+
+    comfyui = await fake(script)
+    upstream = await server(comfyui.url)
+    answer = await upstream.exchange(Outgoing("POST", b"/x", body=body(), length=4, idle_timeout=0.5))
+    await answer.release()
+    assert answer.status == 200
