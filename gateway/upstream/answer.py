@@ -111,11 +111,14 @@ class AnswerReader:
         self.has_head = True
         if self._bodiless or self.status in (204, 304):
             self.complete = True
+            # Of the head of a chunk that must not follow, the parser says nothing.
+            self.keeps = self.keeps and not chunked
         else:
             self._ends_with_connection = self.length is None and not chunked
 
     def on_body(self, body: bytes) -> None:
-        if self.complete:
+        if self.complete or not self.has_head:
+            # The second: of an interim answer. The parser knows by their numbers only some that have none.
             raise MalformedAnswerError("a body where none can be")
         self.pieces.append(body)
         self.held += len(body)

@@ -113,9 +113,17 @@ def test_an_answer_without_framing_ends_with_its_connection() -> None:
         b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * (HEAD_LINES + 1) + b"\r\n",
         b"HTTP/1.1 200 OK\r\na: " + b"b" * HEAD_BYTES,
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;" + b"x" * HEAD_BYTES,
+        b"HTTP/1.1 150 Wait\r\nContent-Length: 4\r\n\r\nevil" + GOOD["length"][0],
     ],
 )
 def test_what_could_be_read_in_two_ways_or_without_end_is_malformed(raw: bytes) -> None:
     """Every doubt about where an answer ends is a refusal; heads, trailers and extensions are bounded."""
     with pytest.raises(MalformedAnswerError):
         read(raw, [])
+
+
+@pytest.mark.parametrize("rest", [b"", b"4", b"4\r\n", b"0\r\n\r\n"])
+def test_s23_a_chunked_answer_to_head_is_the_last_on_its_connection(rest: bytes) -> None:
+    """Nothing may follow it, and of a chunk's head the parser does not say that it does."""
+    reader = read(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + rest, [], bodiless=True)
+    assert (reader.complete, reader.keeps) == (True, False)
