@@ -5,6 +5,7 @@ taken, and written to no faster than it reads.
 """
 
 import asyncio
+import select
 from collections.abc import Callable
 from typing import cast
 
@@ -31,14 +32,24 @@ class Connection(asyncio.Protocol):
         self._more: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self._reading = True
+        self._ended = False
+        self._waiting_bytes = select.poll()
 
     @property
     def usable(self) -> bool:
         """Whether another exchange may begin. Bytes that nobody asked for have closed it before."""
         return not self._transport.is_closing()
 
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing has come that the event loop has not seen yet; only while it is usable and lent to nobody.
+
+        It would be the end of the connection, or a second answer to whoever had it last.
+        """
+        return not self._waiting_bytes.poll(0)
+
     def begin(self, head: bytes, *, bodiless: bool = False, upload: Upload | None = None) -> AnswerReader:
-        """Write the head of a request, and send its body meanwhile the answer is waited for."""
+        """Write the head of a request, and send its body while the answer is waited for."""
         answer = self._answer = AnswerReader(bodiless=bodiless)
         self._transport.write(head)
         if upload is not None:
@@ -80,13 +91,14 @@ class Connection(asyncio.Protocol):
         return self.usable
 
     def abort(self) -> None:
-        """Close it now, whatever is under way."""
-        self._transport.abort()
+        """Close it now. What is under way and not complete ends with an UpstreamFault."""
+        self._fail(broken("the gateway closed the connection"))
 
     # What the event loop reports
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._waiting_bytes.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         answer = self._answer
@@ -102,9 +114,16 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
         self._wake()
 
+    def eof_received(self) -> None:
+        """ComfyUI says no more. Nobody waits until it has read the rest of a request that it has judged already."""
+        self._ended = True
+        self._transport.abort()
+
     def connection_lost(self, exc: Exception | None) -> None:
         answer = self._answer
-        if answer is None or not (answer.complete or (exc is None and answer.end())):
+        # Only ComfyUI's own word ends an answer without a length: not our abort, nor TLS that stopped in mid-stream.
+        orderly = self._ended and self._fault is None
+        if answer is None or not (answer.complete or (orderly and answer.end())):
             self._fault = self._fault or lost(
                 f"the connection was lost: {exc!r}", answered=bool(answer and answer.bytes_seen)
             )

@@ -69,7 +69,7 @@ class Pool:
         oldest = self._loop.time() - self._keep_alive
         while self._idle:
             connection = self._idle.pop()
-            if connection.usable and connection.idle_since >= oldest:
+            if connection.usable and connection.quiet and connection.idle_since >= oldest:
                 return connection, True
             connection.abort()
         return None

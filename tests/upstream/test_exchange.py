@@ -357,3 +357,77 @@ async def test_an_unread_answer_closes_its_connection_when_it_is_released(fake, 
     await answer.release()
     assert upstream.pool_is_idle()
     await eventually(lambda: comfyui.open == 0)
+
+
+async def half(connection) -> None:
+    """An answer that ends with its connection, which does not end."""
+    await connection.write(b"HTTP/1.0 200 OK\r\n\r\nhalf")
+    await connection.until_closed()
+
+
+async def test_an_answer_without_a_length_that_we_cut_off_is_not_whole(fake, server) -> None:
+    """What is under way when the server is closed ends with a fault, however its end is marked."""
+    comfyui = await fake(half)
+    upstream = await server(comfyui.url)
+    answer = await upstream.exchange(Outgoing("GET", b"/x"))
+    await upstream.close()
+    with pytest.raises(UpstreamFault):
+        await answer.whole()
+    await answer.release()
+
+
+async def test_an_answer_without_a_length_is_not_whole_when_the_request_fails_behind_it(fake, server) -> None:
+    """A body that fails cuts off the answer that has begun; nobody takes half of it for all."""
+    begun = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"ab"
+        await begun.wait()
+        raise RuntimeError
+
+    comfyui = await fake(half)
+    upstream = await server(comfyui.url)
+    answer = await upstream.exchange(Outgoing("POST", b"/x", body=body(), length=100))
+    begun.set()
+    with pytest.raises(UpstreamFault):
+        await answer.whole()
+    await answer.release()
+
+
+async def test_a_read_that_waits_on_a_kept_connection_when_the_server_is_closed_was_sent(
+    fake, server, eventually
+) -> None:
+    """An error with `sent` False promises that ComfyUI saw nothing; this one saw the request."""
+
+    async def script(connection) -> None:
+        if len(comfyui.heads) == 1:
+            await ok(connection)
+        else:
+            await connection.until_closed()
+
+    comfyui = await fake(script)
+    upstream = await server(comfyui.url)
+    await ask(upstream)
+    asked = asyncio.create_task(ask(upstream))
+    await eventually(lambda: len(comfyui.heads) == 2)
+    await upstream.close()
+    with pytest.raises(UpstreamFault) as caught:
+        await asked
+    assert caught.value.sent is True
+
+
+async def test_an_answer_that_ends_is_not_kept_waiting_by_a_request_that_nobody_reads(fake, server) -> None:
+    """ComfyUI refuses an upload, says no more and reads no more: the refusal arrives at once."""
+
+    async def script(connection) -> None:
+        await connection.write(b"HTTP/1.0 413 Too Large\r\n\r\nno")
+        connection.writer.write_eof()
+        await asyncio.sleep(3600)
+
+    async def body() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x" * 65536
+
+    comfyui = await fake(script)
+    answer, whole = await ask(await server(comfyui.url), method="POST", body=body())
+    assert (answer.status, whole) == (413, b"no")

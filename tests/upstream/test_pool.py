@@ -1,6 +1,8 @@
 """Which connection a request gets."""
 
 import asyncio
+import os
+import socket
 
 import pytest
 
@@ -86,4 +88,27 @@ async def test_a_server_with_a_certificate_that_nobody_knows_is_not_spoken_to(fa
     with pytest.raises(NoServer):
         await pool.borrow(within=0.3)
     assert pool.lent == 0
+    await pool.close()
+
+
+@pytest.mark.parametrize("unread", [b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", b""], ids=["answer", "end"])
+async def test_s23_a_connection_is_not_lent_again_while_something_on_it_is_unread(fake, unread: bytes) -> None:
+    """A second answer to one user is not the answer to the next, though the event loop has not seen it yet."""
+    kept = []
+
+    async def script(connection) -> None:
+        kept.append(connection)
+        await ok(connection)
+
+    comfyui = await fake(script)
+    pool = Pool(origin_of(comfyui.url), size=2)
+    first = await used(pool)
+    with socket.socket(fileno=os.dup(kept[0].writer.get_extra_info("socket").fileno())) as at_once:
+        at_once.sendall(unread)
+        if not unread:
+            at_once.shutdown(socket.SHUT_WR)
+    second, was_kept = await pool.borrow(within=5)
+    assert not was_kept
+    assert not first.usable
+    pool.give_back(second)
     await pool.close()
