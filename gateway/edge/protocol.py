@@ -84,14 +84,18 @@ class GuardedProtocol(HttpToolsProtocol):
             self._running.message_event.set()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._write_held_back()
         self._running = cycle
         super()._start_asgi_task(cycle, app)
 
     def shutdown(self) -> None:
         self._keep_alive = False
-        if self.cycle is not None and isinstance(self.cycle.transport, AnswerTransport):
-            self.cycle.transport.flush()
+        self._write_held_back()
         super().shutdown()
+
+    def eof_received(self) -> None:
+        self._write_held_back()
+        super().eof_received()
 
     def pause_writing(self) -> None:
         self._stall.begun()
@@ -104,6 +108,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
+        self._write_held_back()
         self._unset_keepalive_if_required()
         self._raw_bytes += len(data)
         self._feed(data)
@@ -206,6 +211,11 @@ class GuardedProtocol(HttpToolsProtocol):
     def _answer_transport(self, close: Callable[[], None]) -> AnswerTransport:
         return AnswerTransport(self.transport, loop=self.loop, close=close)
 
+    def _write_held_back(self) -> None:
+        """Before anything else is written or closed: uvloop hears the client and its clock before it ends a turn."""
+        if self._running is not None and isinstance(self._running.transport, AnswerTransport):
+            self._running.transport.flush()
+
     def _close_behind_answer(self) -> None:
         if self.cycle.more_body:
             self._close_late()
@@ -232,6 +242,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._deadlines.head(self.head_timeout)
 
     def _late(self, reason: str) -> None:
+        self._write_held_back()
         if self._phase is Phase.BETWEEN:
             self.transport.close()
         else:

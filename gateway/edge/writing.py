@@ -37,9 +37,9 @@ class AnswerTransport(asyncio.Transport):
             self._transport.write(data)
 
     def flush(self) -> None:
-        """Write what is held back."""
+        """Write what is held back; nothing, if the connection has been closed meanwhile."""
         head, self._head = self._head, None
-        if head is not None:
+        if head is not None and not self._transport.is_closing():
             self._transport.write(head)
 
     def is_closing(self) -> bool:

@@ -140,6 +140,10 @@ class Wire:
             return False
         return True
 
+    def finish(self) -> None:
+        """Say that nothing more will be sent, and go on listening."""
+        self._socket.shutdown(socket.SHUT_WR)
+
     def reset(self) -> None:
         """Close with a reset, as a crashed client's host does."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,11 +1,14 @@
 """The server protocol, byte by byte on real sockets."""
 
+import asyncio
 import hashlib
+import threading
 import time
 from collections.abc import Iterator
 
 import psutil
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from gateway.edge.head import MAX_HEADER_BYTES, MAX_TARGET_BYTES
 from gateway.edge.protocol import GuardedProtocol
@@ -593,3 +596,62 @@ def test_shutdown_lets_a_running_request_end() -> None:
         running.stop()
         answer = wire.answer()
         assert (answer.status, answer.headers["connection"]) == (200, "close")
+
+
+# What is written behind a head that waits for its body
+
+
+class Blocking:
+    """Holds the whole event loop between `begun` and `go_on`, so that what is sent meanwhile is heard right behind."""
+
+    def __init__(self) -> None:
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.begun.set()
+        self.go_on.wait(PATIENCE)
+        if scope["method"] == "POST":
+            await receive()
+            await asyncio.sleep(PATIENCE)
+        else:
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+            await send({"type": "http.response.body"})
+
+
+def blocked(first: bytes, second: bytes) -> list[int]:
+    """The statuses of what is answered when the second bytes come in the turn in which the first are answered."""
+    app = Blocking()
+    with live(app=app) as server:
+        wire = server.wire()
+        wire.send(first)
+        assert app.begun.wait(PATIENCE)
+        wire.send(second)
+        app.go_on.set()
+        statuses = []
+        while line := wire.line():
+            if line.startswith(b"HTTP/1.1 "):
+                statuses.append(int(line.split()[1]))
+        return statuses
+
+
+def test_a_refusal_does_not_overtake_the_answer_before_it() -> None:
+    """Answers come in the order of the requests, also one that is a head alone."""
+    assert blocked(b"HEAD /x HTTP/1.1\r\n" + HOST + b"\r\n", b"\x00nonsense\r\n\r\n") == [200, 400]
+
+
+def test_a_refusal_does_not_overtake_the_interim_answer_before_it() -> None:
+    """`100 Continue` is never behind the final answer."""
+    head = CHUNKED.removesuffix(b"\r\n") + b"Expect: 100-continue\r\n\r\n"
+    assert blocked(head, b"ZZ\r\n") == [100, 400]
+
+
+def test_an_answer_that_is_a_head_alone_reaches_a_client_that_says_no_more() -> None:
+    """Who closes his half behind the request still gets the answer."""
+    app = Blocking()
+    with live(app=app) as server:
+        wire = server.wire()
+        wire.send(b"HEAD /x HTTP/1.1\r\n" + HOST + b"\r\n")
+        assert app.begun.wait(PATIENCE)
+        wire.finish()
+        app.go_on.set()
+        assert wire.answer(head=True).status == 200

@@ -18,6 +18,9 @@ class Recorded(asyncio.Transport):
     def close(self) -> None:
         self.writes.append(b"closed")
 
+    def is_closing(self) -> bool:
+        return b"closed" in self.writes
+
 
 def answer_on(recorded: Recorded) -> AnswerTransport:
     return AnswerTransport(recorded, loop=asyncio.get_running_loop(), close=recorded.close)
@@ -62,3 +65,13 @@ async def test_what_is_held_back_is_written_before_the_connection_closes() -> No
     transport.close()
     await asyncio.sleep(0)
     assert recorded.writes == [b"head", b"closed"]
+
+
+async def test_nothing_is_written_behind_the_end_of_a_connection() -> None:
+    """A client that has left in the meantime does not fill the log."""
+    recorded = Recorded()
+    transport = answer_on(recorded)
+    transport.write(b"head")
+    recorded.close()
+    await asyncio.sleep(0)
+    assert recorded.writes == [b"closed"]
