@@ -12,7 +12,7 @@ MOST_JOINED = 64 * 1024
 
 
 class AnswerTransport(asyncio.Transport):
-    """What a response needs of a transport; `close` is what its `close` does."""
+    """As much of a transport as one answer needs; its `close()` writes what is held back and then calls `close`."""
 
     def __init__(
         self, transport: asyncio.Transport, *, loop: asyncio.AbstractEventLoop, close: Callable[[], None]

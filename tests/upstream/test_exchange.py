@@ -144,7 +144,7 @@ async def test_h15_no_cookie_of_one_answer_is_sent_with_the_next_request(fake, s
         connection.keep = True
 
     comfyui = await fake(script)
-    # By name: aiohttp's own jar never keeps the cookies of a bare address.
+    # By name: some jars never keep the cookies of a bare address.
     upstream = await server(comfyui.url.replace("127.0.0.1", "localhost"))
     await ask(upstream)
     await ask(upstream)

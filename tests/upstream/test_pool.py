@@ -15,7 +15,7 @@ async def silent(connection) -> None:
     await connection.until_closed()
 
 
-async def used(pool: Pool, *, keep: bool = True):
+async def used(pool: Pool):
     """A connection that has carried one exchange."""
     connection, _ = await pool.borrow(within=5)
     answer = connection.begin(b"GET / HTTP/1.1\r\n\r\n")
