@@ -86,6 +86,9 @@ class Store:
         # Inside one write transaction: of two processes that start on the same new file, the second one finds it ready.
         async with self.write() as connection:
             await connection.run_sync(_make_ready if create else _require_current)
+        # What an engine does at its first connection cannot be cleaned up after a task that is cancelled in it.
+        async with self.read():
+            pass
 
 
 async def upgrade(url: str) -> bool:

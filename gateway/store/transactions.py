@@ -202,10 +202,15 @@ def _async_engine(path: Path, *, connections: int, begin: str, pragmas: tuple[st
 def _set_up(engine: Engine, *, begin: str, pragmas: tuple[str, ...]) -> None:
     @event.listens_for(engine, "connect")
     def prepare(driver_connection: Any, _record: object) -> None:
-        cursor = driver_connection.cursor()
-        for pragma in pragmas:
-            cursor.execute(pragma)
-        cursor.close()
+        try:
+            cursor = driver_connection.cursor()
+            for pragma in pragmas:
+                cursor.execute(pragma)
+            cursor.close()
+        except BaseException:
+            # Nobody else knows of this connection yet, and a task can be cancelled in the middle of a pragma.
+            driver_connection.close()
+            raise
 
     @event.listens_for(engine, "begin")
     def start(connection: Connection) -> None:
