@@ -31,14 +31,21 @@ ROLES = {"member": {"nodes": {"trusted_packs": ["lab_slow"]}}}
 """The simulated ComfyUI has one custom pack, whose slow node shows progress and previews."""
 
 
-def demo(port: Annotated[int, typer.Option(help="The port to listen on.")] = 8190) -> None:
+def demo(
+    port: Annotated[int, typer.Option(help="The port to listen on.")] = 8190,
+    front_end_root: Annotated[
+        Path | None, typer.Option(help="The folder of a ComfyUI frontend to show, instead of a small page.")
+    ] = None,
+) -> None:
     """Try the gateway: a simulated ComfyUI, two users, and one curl line that makes a picture."""
+    if front_end_root is not None and not (front_end_root / "index.html").is_file():
+        raise typer.BadParameter(f"there is no index.html in {front_end_root}")
     with tempfile.TemporaryDirectory(prefix="comfy-gateway-demo-") as directory:
-        asyncio.run(_demo(port, Path(directory)))
+        asyncio.run(_demo(port, Path(directory), front_end_root))
 
 
-async def _demo(port: int, directory: Path) -> None:
-    simulator = Simulator(directory=directory / "comfyui", seconds_per_step=0.15)
+async def _demo(port: int, directory: Path, front_end_root: Path | None) -> None:
+    simulator = Simulator(directory=directory / "comfyui", seconds_per_step=0.15, front_end_root=front_end_root)
     await simulator.start()
     try:
         flags = {"comfyui": [simulator.url], "port": port, "data_dir": directory / "gateway", "roles": ROLES}

@@ -21,6 +21,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds-per-step", type=float, default=0.05)
     parser.add_argument("--models-seconds", type=float, default=0.0, help="how long a checkpoint takes to load")
     parser.add_argument("--padding-bytes", type=int, default=0, help="grow /object_info to about this size")
+    parser.add_argument("--front-end-root", type=Path, default=None, help="folder of a ComfyUI frontend to serve")
     parser.add_argument("--control", action="store_true", help="serve /_sim/faults, /_sim/crash and /_sim/log")
     return parser.parse_args()
 

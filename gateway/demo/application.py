@@ -30,8 +30,8 @@ _ASSET_ROUTES = (
 )  # fmt: skip
 
 
-def application(machine: Machine, *, web_root: Path, controlled: bool) -> web.Application:
-    """The application that serves one machine."""
+def application(machine: Machine, *, web_root: Path, templates: bool, controlled: bool) -> web.Application:
+    """The application that serves one machine; with `templates` as where ComfyUI's package of them is installed."""
     middlewares = [misbehave, cache_control, same_origin, content_security_policy]
     app = web.Application(client_max_size=_UPLOAD_LIMIT, middlewares=middlewares)
     app[MACHINE] = machine
@@ -46,7 +46,7 @@ def application(machine: Machine, *, web_root: Path, controlled: bool) -> web.Ap
     _add(app, routes, prefix="")
     for prefix, folder in _STATIC.items():
         app.add_routes([web.static(prefix, _HERE / "pack" / folder)])
-    if not machine.profile.jobs_api:  # The new version has a handler there, and only with its templates package.
+    if templates:  # The new version has them only with their package, which the recordings were made without.
         app.add_routes([web.static("/templates", _HERE / "pack" / "templates")])
     app.add_routes([web.static("/", web_root)])
     return app

@@ -3,7 +3,6 @@
 It does not change anything, and knows no user.
 """
 
-import importlib.util
 import time
 from pathlib import Path
 from typing import Any
@@ -140,6 +139,7 @@ async def global_subgraphs(_: web.Request) -> web.Response:
 
 
 _SUBGRAPH = "0" * 64
+_BLUEPRINT = Path(__file__).parent / "pack" / "blueprints" / "invert.json"
 
 
 @newer_routes.get("/global_subgraphs/{id}")
@@ -148,7 +148,7 @@ async def global_subgraph(request: web.Request) -> web.Response:
     if request.match_info["id"] != _SUBGRAPH:
         return web.json_response(None)
     told: dict[str, Any] = {"source": "templates", "name": "Demo", "info": {"node_pack": "comfyui"}}
-    return web.json_response({**told, "data": '{"nodes": [], "links": []}'})
+    return web.json_response({**told, "data": _BLUEPRINT.read_text(encoding="utf-8")})
 
 
 @newer_routes.get("/node_replacements")
@@ -208,12 +208,3 @@ async def files_of(request: web.Request) -> web.Response:
     found.sort(key=lambda entry: -entry.stat().st_mtime)
     suffix = f" [{kind}]" if machine.profile.guarded else ""
     return web.json_response([f"{entry.name}{suffix}" for entry in found])
-
-
-def web_root() -> Path:
-    """The static files to serve: ComfyUI's own frontend when its package is installed, else the page of this folder."""
-    spec = importlib.util.find_spec("comfyui_frontend_package")
-    for place in spec.submodule_search_locations or () if spec else ():
-        if (Path(place) / "static" / "index.html").is_file():
-            return Path(place) / "static"
-    return Path(__file__).parent / "frontend"

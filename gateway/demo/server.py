@@ -18,7 +18,6 @@ from gateway.demo.application import application
 from gateway.demo.control import CRASH
 from gateway.demo.execution import Pace
 from gateway.demo.faults import Faults, reset
-from gateway.demo.information import web_root
 from gateway.demo.machine import Machine, assemble
 from gateway.demo.nodes import Catalogue
 from gateway.demo.places import Places
@@ -27,6 +26,7 @@ from gateway.demo.record import Happening, Record
 
 __all__ = ["CHECKPOINTS", "Faults", "Happening", "Simulator"]
 
+OWN_FRONT_END = Path(__file__).parent / "frontend"
 CHECKPOINTS = ("v1-5-pruned-emaonly.safetensors", "sd_xl_base_1.0.safetensors")
 _SHUTDOWN_SECONDS = 0.2
 
@@ -37,7 +37,9 @@ class Simulator:
     `version` is a key of PROFILES. `port` 0 takes a free one at the first start and keeps it. `directory` holds input/,
     output/, temp/ and user/; without one a temporary folder is made, which lives as long as this object. Loading a
     checkpoint takes `models_seconds`, a KSampler step `seconds_per_step`. `control` adds the /_sim/ routes;
-    `padding_bytes` grows the answer of /object_info to about that size.
+    `padding_bytes` grows the answer of /object_info to about that size. `front_end_root` is the folder of an unpacked
+    ComfyUI frontend to serve, together with the templates that it asks for; without one it is a small page of our own.
+    Raises FileNotFoundError when it has no index.
     """
 
     def __init__(
@@ -52,13 +54,16 @@ class Simulator:
         models_seconds: float = 0.0,
         control: bool = False,
         padding_bytes: int = 0,
+        front_end_root: Path | None = None,
     ) -> None:
         self.port = port
         self.faults = Faults()
         self.crashed = asyncio.Event()  # Set while down after a crash, unless it comes back by itself.
         self._host = host
         self._control = control
+        self._front_end = _checked(front_end_root or OWN_FRONT_END)
         self._profile = PROFILES[version]
+        self._templates = front_end_root is not None or not self._profile.jobs_api
         self._places = Places(self._own(directory), self._profile.guarded)
         self._catalogue = Catalogue(
             profile=self._profile, places=self._places, checkpoints=checkpoints, padding_bytes=padding_bytes
@@ -128,7 +133,7 @@ class Simulator:
             record=self._record,
             pace=self._pace,
         )
-        app = application(machine, web_root=web_root(), controlled=self._control)
+        app = application(machine, web_root=self._front_end, templates=self._templates, controlled=self._control)
         app[CRASH] = self._crash_and_return
         runner = web.AppRunner(app, access_log=None, logger=_SILENT, shutdown_timeout=_SHUTDOWN_SECONDS)
         await runner.setup()
@@ -182,6 +187,12 @@ class Simulator:
         await self._break_down()
         await asyncio.sleep(restart_after)
         await self.start()
+
+
+def _checked(front_end: Path) -> Path:
+    if not (front_end / "index.html").is_file():
+        raise FileNotFoundError(f"no index.html in {front_end}")
+    return front_end.absolute()
 
 
 # A 500 is ordinary here, and its traceback in a test's output would only frighten.

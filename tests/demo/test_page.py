@@ -1,5 +1,6 @@
-"""The simulated server shows a browser something: its own small page, or ComfyUI's frontend where that is installed."""
+"""The simulated server shows a browser something: its own small page, or the frontend that it is given."""
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -8,18 +9,13 @@ import pytest
 from aiohttp import ClientSession
 
 from gateway.demo.server import Simulator
+from tests.demo.recorded_session import VERSIONS
 from tests.demo.talking import Talk
 
 FRONTEND = Path(sys.modules[Simulator.__module__].__file__ or "").parent / "frontend"
 
 
-@pytest.fixture
-def no_frontend_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if ComfyUI's frontend were not installed."""
-    monkeypatch.setitem(sys.modules, "comfyui_frontend_package", None)
-
-
-async def test_page(no_frontend_package: None, client: ClientSession) -> None:
+async def test_page(client: ClientSession) -> None:
     """Without ComfyUI's frontend a page of its own is served, at / and at /api/, and whatever it refers to is there."""
     server = Simulator()
     await server.start()
@@ -40,18 +36,35 @@ def test_addresses_are_relative(name: str) -> None:
     assert not re.findall(r"""["'`(](?:/[a-z]|https?:|wss?:)""", text)
 
 
-async def test_comfyui_frontend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, client: ClientSession) -> None:
-    """Where ComfyUI's frontend package can be imported, its static files are served instead."""
-    static = tmp_path / "comfyui_frontend_package" / "static"
-    (static / "assets").mkdir(parents=True)
-    (static.parent / "__init__.py").touch()
-    (static / "index.html").write_text("theirs", encoding="utf-8")
-    (static / "assets" / "x.js").write_text("//", encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
-    server = Simulator()
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_given_frontend(version: str, tmp_path: Path, client: ClientSession) -> None:
+    """The files of a frontend's folder are served instead of the page, with the templates that a frontend asks for."""
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "index.html").write_text("theirs", encoding="utf-8")
+    (tmp_path / "assets" / "x.js").write_text("//", encoding="utf-8")
+    server = Simulator(version=version, front_end_root=tmp_path)
     await server.start()
     talk = Talk(server, client)
     assert await talk.get("/") == (200, b"theirs")
+    assert (await talk.get("/assets/x.js"))[0] == 200
+    assert (await talk.get("/templates/index.json"))[0] == 200
     async with client.get(f"{server.url}/assets/x.js") as answer:
-        assert (answer.status, answer.headers["Cache-Control"]) == (200, "no-store")
+        assert answer.headers["Cache-Control"] == ("no-store" if version == "0.28.1" else "no-cache")
+    await server.stop()
+
+
+def test_a_folder_that_is_no_frontend(tmp_path: Path) -> None:
+    """A folder without a page in it is refused at once."""
+    with pytest.raises(FileNotFoundError):
+        Simulator(front_end_root=tmp_path)
+
+
+async def test_blueprint(client: ClientSession) -> None:
+    """The one subgraph blueprint holds what a frontend looks for: a node whose type is the id of a subgraph."""
+    server = Simulator()
+    await server.start()
+    talk = Talk(server, client)
+    (name,) = json.loads((await talk.get("/global_subgraphs"))[1])
+    blueprint = json.loads(json.loads((await talk.get(f"/global_subgraphs/{name}"))[1])["data"])
+    assert [node["type"] for node in blueprint["nodes"]] == [one["id"] for one in blueprint["definitions"]["subgraphs"]]
     await server.stop()

@@ -104,6 +104,25 @@ def test_the_demos_curl_line_makes_a_picture(tmp_path: Path) -> None:
         stop(process)
 
 
+def test_the_demo_shows_the_frontend_that_it_is_given(tmp_path: Path) -> None:
+    """`comfy-gateway demo --front-end-root` shows that folder's page; a folder without one is refused."""
+    (tmp_path / "index.html").write_text("an editor")
+    port, log = free_port(), tmp_path / "demo.log"
+    words = [sys.executable, "-m", "gateway", "demo", "--port", str(port), "--front-end-root"]
+    with log.open("wb") as output:
+        process = subprocess.Popen([*words, str(tmp_path)], stdout=output, stderr=subprocess.STDOUT)
+    try:
+        wait_for(f"http://127.0.0.1:{port}/gateway/readyz", process, log)
+        token = printed(log, r"token (cgw_\w+)").group(1)
+        page = requests.get(f"http://127.0.0.1:{port}/", headers={"X-API-Key": token}, timeout=PATIENCE)
+        assert (page.status_code, page.text) == (200, "an editor")
+    finally:
+        stop(process)
+    (tmp_path / "index.html").unlink()
+    refused = subprocess.run([*words, str(tmp_path)], capture_output=True, text=True, timeout=PATIENCE)
+    assert (refused.returncode, "index.html" in refused.stderr) == (2, True)
+
+
 def test_wrong_settings_are_said_in_clear_lines(tmp_path: Path) -> None:
     """Every problem with the settings is one line on standard error, exit code 1; wrong usage is 2."""
     settings = tmp_path / "gateway.toml"
