@@ -33,7 +33,7 @@ lock:  ## renew the locked dependencies (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade pyproject.toml --group build --group dev -o requirements-dev.lock
 
 clean:  ## remove what the other verbs made
-	rm -rf .venv .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .mypy_cache .ruff_cache .hypothesis tests/artifacts
 
 # Debian splits venv off Python; where it is missing and we are root, it is installed, else said.
 .venv/bin/python:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -75,10 +76,10 @@ class Door:
         return self.command("token", "create", name)
 
 
-def start_comfy(version: str, directory: Path) -> Comfy:
+def start_comfy(version: str, directory: Path, *options: str) -> Comfy:
     port = free_port()
     log = directory / "comfyui.log"
-    words = [sys.executable, "-m", "gateway.demo", "--port", str(port), "--version", version, "--control"]
+    words = [sys.executable, "-m", "gateway.demo", "--port", str(port), "--version", version, "--control", *options]
     with log.open("wb") as output:
         process = subprocess.Popen(words, stdout=output, stderr=subprocess.STDOUT)
     wait_for(f"http://127.0.0.1:{port}/system_stats", process, log)
@@ -114,11 +115,12 @@ def stop(process: subprocess.Popen[bytes] | None) -> None:
 
 @pytest.fixture(scope="session", params=[*VERSIONS, *([REAL] if REAL else [])])
 def comfy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comfy]:
-    """A ComfyUI of each version."""
+    """A ComfyUI of each version, with today's frontend."""
     if request.param == REAL:
         yield Comfy(request.param)
         return
-    started = start_comfy(request.param, tmp_path_factory.mktemp("comfyui"))
+    front_end = ("--front-end-root", str(files("comfyui_frontend_package") / "static"))
+    started = start_comfy(request.param, tmp_path_factory.mktemp("comfyui"), *front_end)
     yield started
     stop(started.process)
 
