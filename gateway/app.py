@@ -30,6 +30,7 @@ from gateway.jobs.files import Owner
 from gateway.jobs.follow import Rules
 from gateway.jobs.works import Works
 from gateway.policy.access import decide
+from gateway.policy.allowance import MEBIBYTE, Allowance, allowance
 from gateway.policy.nodes import node_policy
 from gateway.policy.origin import require_json, require_same_origin
 from gateway.proxy.answers import OwnAnswers
@@ -43,13 +44,15 @@ from gateway.proxy.shared_inputs import SharedInputs
 from gateway.proxy.uploads import Uploads
 from gateway.proxy.user_data import UserData
 from gateway.store import Store
+from gateway.store.data_directory import DataDirectory
 from gateway.store.first_start import FirstAdmin, ensure_admin
 from gateway.store.keys import ensure_keys
+from gateway.store.retention import Retention
+from gateway.store.storage import Storage
 from gateway.store.transactions import url_of
 from gateway.upstream.server import Server
 
 OURS: Final = "/gateway"
-MEBIBYTE: Final = 1024 * 1024
 
 
 async def first_start(settings: Settings) -> FirstAdmin | None:
@@ -73,7 +76,8 @@ class Gateway:
         self._store: Store | None = None
         self._server: Server | None = None
         self._authenticator: Authenticator | None = None
-        self._asking: asyncio.Task[None] | None = None
+        self._storage: Storage | None = None
+        self._background: list[asyncio.Task[None]] = []
         self.works: Works | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -102,6 +106,8 @@ class Gateway:
         self._store = await Store.open(url_of(settings))
         self._server = Server(settings.comfyui[0])
         await self._server.start()
+        directory = DataDirectory.of(settings.comfyui_files)
+        storage = self._storage = Storage(self._store, directory, now=self._clock)
         shared = SharedInputs(self._server, setting=settings.share_inputs, servers=self._store.servers)
         self.works = Works(
             ledger=self._store.ledger,
@@ -116,9 +122,16 @@ class Gateway:
             ask_shared=shared.refresh,
             history_days=settings.history_days,
             now=self._clock,
+            wrote=storage.job_wrote,
         )
-        self._app = self._assembled(self._store, self._server, self.works, keys=keys, shared=shared)
-        self._asking = asyncio.create_task(shared.run())
+        self._app = self._assembled(self._store, self._server, self.works, keys=keys, shared=shared, storage=storage)
+        retention = Retention(
+            self._store,
+            storage,
+            days_of=lambda role: role_named(settings, role).retention_days,
+            now=self._clock,
+        )
+        self._background = [asyncio.create_task(shared.run()), asyncio.create_task(retention.run())]
         await self.works.start()
         # A full collection over what is loaded once for all takes 60 ms and more, in which no frame moves.
         gc.collect()
@@ -126,22 +139,33 @@ class Gateway:
 
     async def stop(self) -> None:
         """Stop what asks first, then the jobs, then what they stand on."""
-        if self.works and self._server and self._store and self._authenticator:
+        if self.works and self._server and self._store and self._storage and self._authenticator:
             await self._authenticator.close()
-            if self._asking:
-                await cancelled(self._asking)
+            await cancelled(*self._background)
             await self.works.stop()
+            await self._storage.close()
             await self._server.close()
             await self._store.close()
 
-    def _assembled(self, store: Store, server: Server, works: Works, *, keys: Keys, shared: SharedInputs) -> Boundary:
+    def _assembled(
+        self, store: Store, server: Server, works: Works, *, keys: Keys, shared: SharedInputs, storage: Storage
+    ) -> Boundary:
         settings = self._settings
         authenticator = self._authenticator = Authenticator(store, keys=keys, settings=settings, clock=self._clock)
         issuer = Issuer(store, keys=keys, settings=settings, clock=self._clock, random=secrets.token_bytes)
-        own = OwnAnswers(works, settings, boot=secrets.token_hex(8))
+
+        def allowance_of(principal: Principal) -> Allowance:
+            return allowance(role_named(settings, principal.role))
+
+        async def require_room(principal: Principal) -> None:
+            await storage.require_room(principal.user_id, allowance_of(principal))
+
+        own = OwnAnswers(works, settings, boot=secrets.token_hex(8), require_room=require_room)
         version = ComfyVersion(server, connection=lambda: works.follower.server_flags, clock=time.monotonic)
         user_data = UserData(store.user_files, settings, version=version, now=self._clock)
-        files = OwnFiles(store, server, shared=shared.names, version=version, newest=settings.history_newest)
+        files = OwnFiles(
+            store, server, storage=storage, shared=shared.names, version=version, newest=settings.history_newest
+        )
         nodes = NodeInfo(
             server,
             NodeSource(server, connection=lambda: works.follower.server_flags, clock=time.monotonic),
@@ -149,7 +173,14 @@ class Gateway:
             shared=shared.names,
             policy_of=lambda principal: node_policy(role_named(settings, principal.role), principal.permissions),
         )
-        uploads = Uploads(store, files, random_text=lambda: secrets.token_hex(16), now=self._clock)
+        uploads = Uploads(
+            store,
+            files,
+            storage=storage,
+            allowance_of=allowance_of,
+            random_text=lambda: secrets.token_hex(16),
+            now=self._clock,
+        )
         proxy = Proxy(
             authenticate=authenticator.authenticate,
             guard=guard,
@@ -161,12 +192,15 @@ class Gateway:
                 "upload_mask": uploads.mask,
                 **nodes.rewrites(),
             },
-            socket=Relay(works, settings, until_invalid=authenticator.ended),
+            socket=Relay(works, settings, until_invalid=authenticator.ended, require_room=require_room),
             extra_routes=lambda role: role_named(settings, role).routes,
             upload_limit=lambda role: role_named(settings, role).max_upload_mb * MEBIBYTE,
         )
         pages = web.router(authenticator=authenticator, sessions=issuer, settings=settings)
-        ours = api.control(authenticator=authenticator, tokens=issuer, ready=self._ready, routers=[pages])
+        listed = api.files_router(
+            authenticator=authenticator, storage=storage, allowance_of=allowance_of, newest=settings.history_newest
+        )
+        ours = api.control(authenticator=authenticator, tokens=issuer, ready=self._ready, routers=[pages, listed])
         return Boundary(
             Doors(proxy, ours), settings=settings, authenticate=authenticator.authenticate, access_log=self._access_log
         )

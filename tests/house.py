@@ -120,15 +120,23 @@ async def until(condition: Callable[[], Any], *, patience: float = PATIENCE) -> 
 
 @asynccontextmanager
 async def house(
-    directory: Path, *, version: str = "0.28.1", clock: Callable[[], float] = time.time, **flags: Any
+    directory: Path,
+    *,
+    version: str = "0.28.1",
+    clock: Callable[[], float] = time.time,
+    mounted: bool = False,
+    **flags: Any,
 ) -> AsyncIterator[House]:
-    """Everything started, with the users alice and bob (members) and root (admin). `clock` is the gateway's."""
+    """Everything started, with the users alice and bob (members) and root (admin). `clock` is the gateway's; `mounted`:
+    the gateway has the simulator's data directory."""
     simulator = Simulator(version=version, directory=directory / "comfyui", seconds_per_step=0.01)
     await simulator.start()
     roles = flags.pop("roles", {})
     member = {"nodes": {"trusted_packs": ["lab_slow"]}, **roles.get("member", {})}
     options = {"comfyui": [simulator.url], "port": 0, "data_dir": directory / "gateway", **flags}
     options["roles"] = {**roles, "member": member}
+    if mounted:
+        options["comfyui_files"] = simulator.directory
     settings = load(config=None, flags=options, environ={})
     await first_start(settings)
     gateway = Gateway(settings, clock=clock)

@@ -4,6 +4,7 @@ It does not know ComfyUI, nor how a credential is proved.
 """
 
 from gateway.api.application import control
+from gateway.api.files import files_router
 from gateway.api.routes import router
 
-__all__ = ["control", "router"]
+__all__ = ["control", "files_router", "router"]

@@ -49,6 +49,7 @@ async def _demo(port: int, directory: Path, front_end_root: Path | None) -> None
     await simulator.start()
     try:
         flags = {"comfyui": [simulator.url], "port": port, "data_dir": directory / "gateway", "roles": ROLES}
+        flags["comfyui_files"] = directory / "comfyui"
         settings = load(config=None, flags=flags, environ={})
         await first_start(settings)
         print(await _introduction(settings), flush=True)

@@ -13,6 +13,8 @@ import typer
 from gateway.config import FILE_NAME, Settings, load
 from gateway.errors import NotFound
 from gateway.store import Store, User
+from gateway.store.data_directory import DataDirectory
+from gateway.store.storage import Storage
 from gateway.store.transactions import url_of
 
 ConfigFile = Annotated[
@@ -48,6 +50,11 @@ async def opened(settings: Settings, *, create: bool = False) -> AsyncIterator[S
         yield store
 
 
+def storage_of(settings: Settings, store: Store) -> Storage:
+    """The users' files, to be used in an `async with` block."""
+    return Storage(store, DataDirectory.of(settings.comfyui_files))
+
+
 async def user_named(store: Store, name: str) -> User:
     """The user of that name.
 
@@ -63,6 +70,11 @@ async def user_named(store: Store, name: str) -> User:
 def note(text: str) -> None:
     """Tell people; what a script reads goes to standard output instead."""
     typer.echo(text, err=True)
+
+
+def files_counted(number: int) -> str:
+    """A number of files in words."""
+    return f"{number} file" if number == 1 else f"{number} files"
 
 
 def table(*rows: tuple[str, ...]) -> None:

@@ -9,11 +9,22 @@ from typing import Annotated
 import typer
 
 from gateway.cli.moments import day
-from gateway.cli.place import ConfigFile, DataDir, note, opened, settings_of, table, user_named
+from gateway.cli.place import (
+    ConfigFile,
+    DataDir,
+    files_counted,
+    note,
+    opened,
+    settings_of,
+    storage_of,
+    table,
+    user_named,
+)
 from gateway.config import Settings
-from gateway.errors import InvalidRequest
+from gateway.errors import InvalidRequest, UpstreamFault
 from gateway.identity.passwords import Passwords
 from gateway.store import User
+from gateway.store.upload_room import megabytes
 
 app = typer.Typer(help="Users.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -82,10 +93,22 @@ def enable(name: Name, config: ConfigFile = None, data_dir: DataDir = None) -> N
 
 
 @app.command()
-def remove(name: Name, config: ConfigFile = None, data_dir: DataDir = None) -> None:
-    """Remove a user with all tokens, sessions, jobs and user data; what runs for the user is ended."""
-    asyncio.run(_remove(settings_of(config, data_dir), name))
-    note(f"Removed {name}.")
+def remove(
+    name: Name,
+    keep_files: Annotated[bool, typer.Option("--keep-files", help="Leave the files in ComfyUI's folders.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Remove a user with all tokens, sessions, jobs, user data and, where ComfyUI's data directory is mounted, files.
+
+    What runs for the user is ended. On a terminal it asks before it deletes files.
+    """
+    settings = settings_of(config, data_dir)
+    with_files = settings.comfyui_files is not None and not keep_files
+    if with_files and not yes and sys.stdin.isatty():
+        typer.confirm(asyncio.run(_question(settings, name)), abort=True, err=True)
+    note(asyncio.run(_remove(settings, name, with_files=with_files)))
 
 
 async def _add(settings: Settings, name: str, *, role: str, password_hash: str | None) -> None:
@@ -111,10 +134,26 @@ async def _change(
         await store.users.set(user.id, role=role, password_hash=password_hash, disabled=disabled)
 
 
-async def _remove(settings: Settings, name: str) -> None:
-    async with opened(settings) as store:
+async def _question(settings: Settings, name: str) -> str:
+    async with opened(settings) as store, storage_of(settings, store) as storage:
         user = await user_named(store, name)
-        await store.users.remove(user.id)
+        files = await storage.files(user.id, newest=0)
+    return f"Remove {name} and {files_counted(len(files))} ({megabytes(sum(kept.size or 0 for kept in files))})?"
+
+
+async def _remove(settings: Settings, name: str, *, with_files: bool) -> str:
+    """Remove the user; what to say. First the user, so that nobody makes files any more; a gateway that runs deletes
+    again what a job of theirs writes after this, and what a crash left."""
+    async with opened(settings) as store, storage_of(settings, store) as storage:
+        user = await user_named(store, name)
+        root = await store.roots.of(user.id)
+        await store.users.remove(user.id, with_files_at=time.time() if with_files else None)
+        if not with_files:
+            return f"Removed {name}. Files stay where they are: {root.path} in ComfyUI's input and output folders."
+        try:
+            return f"Removed {name} and {files_counted(await storage.delete_all(root))}."
+        except UpstreamFault as fault:
+            return f"Removed {name}. The files are deleted when the gateway can do so ({fault.reason})."
 
 
 def _row(user: User) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
-from gateway.cli.place import ConfigFile, DataDir, note, opened, settings_of, user_named
+from gateway.cli.place import ConfigFile, DataDir, files_counted, note, opened, settings_of, user_named
 from gateway.comfy.user_data import SETTINGS, as_object, canonical, settings_file, settings_in
 from gateway.config import Settings
 from gateway.errors import InvalidRequest, StorageFull
@@ -42,8 +42,8 @@ def import_(
     for line in report.skipped:
         note(f"Skipped {line}.")
     note(
-        f"Brought in {_count(report.new)} for {name}; {report.same} unchanged, {len(report.skipped)} skipped. "
-        f"In all {_count(report.files)}, {report.size} bytes."
+        f"Brought in {files_counted(report.new)} for {name}; {report.same} unchanged, {len(report.skipped)} skipped. "
+        f"In all {files_counted(report.files)}, {report.size} bytes."
     )
 
 
@@ -163,7 +163,3 @@ def _read(path: Path) -> tuple[bytes, float, float]:
     if len(content) > MOST_FILE_BYTES:
         raise InvalidRequest(f"It is larger than {MOST_FILE_BYTES} bytes.")
     return content, times.st_mtime, min(times.st_mtime, times.st_ctime)
-
-
-def _count(files: int) -> str:
-    return f"{files} file" if files == 1 else f"{files} files"

@@ -4,6 +4,7 @@ know no setting by name.
 
 import ipaddress
 import itertools
+import os
 import re
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
@@ -27,6 +28,29 @@ def directory(path: Path) -> Path:
         return path.expanduser()
     except RuntimeError:
         raise ValueError(f"“{path}” is in the home of nobody") from None
+
+
+def comfyui_files(path: Path) -> Path:
+    """ComfyUI's data directory: absolute, and with the folders in it that the gateway reads and changes.
+
+    ComfyUI makes `temp` itself, at every start.
+    """
+    path = directory(path).absolute()
+    if not path.is_dir():
+        raise ValueError(f"“{path}” is no directory")
+    missing = [name for name in ("input", "output") if not (path / name).is_dir()]
+    if missing:
+        raise ValueError(f"“{path}” holds no {' and no '.join(missing)}; it must be ComfyUI's data directory")
+    folders = [path / name / below for name in ("input", "output") for below in ("", "users")]
+    links = [str(folder) for folder in folders if folder.name == "users" and folder.is_symlink()]
+    if links:
+        raise ValueError(f"{' and '.join(links)}: links are not followed here; mount the folder itself")
+    closed = [
+        str(folder) for folder in folders if folder.is_dir() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK)
+    ]
+    if closed:
+        raise ValueError(f"{' and '.join(closed)} cannot be written to by the gateway")
+    return path
 
 
 def _address(text: str) -> SplitResult:

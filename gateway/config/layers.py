@@ -20,7 +20,7 @@ from gateway.config.settings import Origin, Settings
 FILE_NAME: Final = "gateway.toml"
 _PREFIX: Final = "GATEWAY_"
 
-_LATER: Final = {"redis_url", "accel", "comfyui_files"}
+_LATER: Final = {"redis_url", "accel"}
 """Settings that are planned: refused with a word of their own, because to ignore a limit or a store in silence is
 worse.
 """
@@ -29,8 +29,6 @@ _LATER_IN_ROLES: Final = {
     "max_job_seconds",
     "max_running",
     "rates",
-    "storage_mb",
-    "upload_mb_per_day",
     "weight",
 }
 

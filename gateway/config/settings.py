@@ -72,7 +72,10 @@ class Models(BaseModel):
 
 
 class Role(BaseModel):
-    """What a role may do, and its limits. Sizes are in 1024 * 1024 bytes."""
+    """What a role may do, and its limits. Sizes are in 1024 * 1024 bytes.
+
+    `storage_mb` and `retention_days` count where `comfyui_files` is set, `upload_mb_per_day` where it is not.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -80,6 +83,11 @@ class Role(BaseModel):
     max_queued: Annotated[int, Field(ge=1)] = 100
     max_upload_mb: Annotated[int, Field(ge=1)] = 100
     max_sockets: Annotated[int, Field(ge=1)] = 32
+    max_uploads: Annotated[int, Field(ge=1)] = 10_000
+    storage_mb: Annotated[int, Field(ge=1)] = 2048
+    upload_mb_per_day: Annotated[int, Field(ge=1)] = 500
+    retention_days: Annotated[int, Field(ge=1)] | None = None
+    """After how many days a user's own files are deleted; None keeps them for ever."""
     user_data_mb: Annotated[int, Field(ge=1)] = 100
     routes: Routes = ()
     events: Events = Events()
@@ -96,6 +104,8 @@ class Settings(BaseSettings):
     comfyui: Servers = ("http://127.0.0.1:8188",)
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8190
+    comfyui_files: Annotated[Path, AfterValidator(checks.comfyui_files)] | None = None
+    """ComfyUI's data directory, where it is mounted here: the one that holds `input`, `output` and `temp`."""
     database_url: str | None = None
     public_url: Annotated[str, AfterValidator(checks.server)] | None = None
     trusted_proxies: Networks = ()

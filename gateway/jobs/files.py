@@ -38,7 +38,7 @@ class Owner:
 
 class JobFiles:
     """Translates for one server. `owner_of` finds a user's root and policy as they are now; `shared` are the names at
-    the top of the input folder that everybody may read."""
+    the top of the input folder that everybody may read; `wrote` is told whose job may have written files."""
 
     def __init__(
         self,
@@ -49,8 +49,9 @@ class JobFiles:
         owner_of: Callable[[int], Awaitable[Owner]],
         shared: Callable[[], frozenset[str]],
         ask_shared: Callable[[], Awaitable[None]],
+        wrote: Callable[[int], None] = lambda user_id: None,
     ) -> None:
-        self._files, self._catalogue, self._server = files, catalogue, server
+        self._files, self._catalogue, self._server, self._wrote = files, catalogue, server, wrote
         self._owner_of, self._shared, self._ask_shared = owner_of, shared, ask_shared
         self._boot: str | None = None
         self._marked_at: float | None = None
@@ -138,6 +139,7 @@ class JobFiles:
     async def ended(self, live: Live) -> None:
         """The server has this job in its history, by which its process will be known again. So it will by one that
         ended a moment before."""
+        self._wrote(live.user_id)
         now = asyncio.get_running_loop().time()
         if self._marked_at is None or now - self._marked_at >= MARK_SECONDS:
             await self._files.note_prompt(self._server, live.prompt_id)

@@ -52,6 +52,7 @@ class Works:
         ask_shared: Callable[[], Awaitable[None]],
         history_days: int,
         now: Callable[[], float],
+        wrote: Callable[[int], None] = lambda user_id: None,
     ) -> None:
         board = Board()
         self.hub = Hub(board.count)
@@ -63,7 +64,13 @@ class Works:
             server=server,
             link=Link(client_id),
             files=JobFiles(
-                files, catalogue, server=server.url, owner_of=owner_of, shared=shared, ask_shared=ask_shared
+                files,
+                catalogue,
+                server=server.url,
+                owner_of=owner_of,
+                shared=shared,
+                ask_shared=ask_shared,
+                wrote=wrote,
             ),
             now=now,
         )

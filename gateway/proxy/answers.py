@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import uuid
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import orjson
@@ -20,6 +20,7 @@ from gateway.comfy.listing import JobsQueryError, parse_jobs_query
 from gateway.comfy.prompt import Limits, Submission
 from gateway.config import Settings
 from gateway.errors import Disabled, InvalidRequest
+from gateway.identity.principal import Principal
 from gateway.jobs.post import Refused
 from gateway.jobs.works import Works
 from gateway.proxy.answer import Answered, Answers, Asked, json_answer
@@ -36,10 +37,18 @@ EMPTY: Final = Answered(200, b"", ())
 
 
 class OwnAnswers:
-    """One method for each answer that the table names."""
+    """One method for each answer that the table names. `require_room` raises StorageFull for who may make no more
+    files."""
 
-    def __init__(self, works: Works, settings: Settings, *, boot: str) -> None:
-        self._works, self._settings, self._boot = works, settings, boot
+    def __init__(
+        self,
+        works: Works,
+        settings: Settings,
+        *,
+        boot: str,
+        require_room: Callable[[Principal], Awaitable[None]],
+    ) -> None:
+        self._works, self._settings, self._boot, self._require_room = works, settings, boot, require_room
         self._limits = Limits(max_bytes=settings.max_prompt_mb * 1024 * 1024)
         self._histories: OrderedDict[str, bytes] = OrderedDict()
 
@@ -67,6 +76,7 @@ class OwnAnswers:
     async def submit(self, asked: Asked) -> Answered:
         """POST /prompt: ComfyUI's 200 or ComfyUI's 400."""
         submission = await self._parsed(await asked.body(self._limits.max_bytes))
+        await self._require_room(asked.principal)
         cap = self._settings.roles[asked.principal.role].max_queued
         outcome = await self._works.submitter.submit(asked.principal.user_id, submission, cap=cap)
         if isinstance(outcome, Refused):

@@ -18,6 +18,7 @@ from gateway.proxy.body import RequestBody
 from gateway.proxy.comfy_version import ComfyVersion
 from gateway.proxy.rewrite import Rewritten
 from gateway.store import Store
+from gateway.store.storage import Storage
 from gateway.upstream.server import Incoming, Outgoing, Server
 
 Shared = Callable[[], Collection[str]]
@@ -31,12 +32,22 @@ PASSED_ON: Final = frozenset((200, 206, 304, 416))
 class OwnFiles:
     """One method for each answer that the table names, and `find` for whoever is told a name in another way.
 
-    `shared` gives the names at the top of ComfyUI's input folder that everybody may read.
+    `shared` gives the names at the top of ComfyUI's input folder that everybody may read. Outputs are listed from
+    `storage` where it can see them, else from the `newest` jobs.
     """
 
-    def __init__(self, store: Store, server: Server, *, shared: Shared, version: ComfyVersion, newest: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        server: Server,
+        *,
+        storage: Storage,
+        shared: Shared,
+        version: ComfyVersion,
+        newest: int,
+    ) -> None:
         self._store, self._server, self._shared, self._version = store, server, shared, version
-        self._newest = newest
+        self._storage, self._newest = storage, newest
 
     async def find(self, user_id: int, ref: FileRef) -> FileRef:
         """The file as the server names it, by its visible name; whether an own one is there, only the server knows.
@@ -85,7 +96,15 @@ class OwnFiles:
     async def _outputs(self, user_id: int) -> list[str]:
         root = await self._store.roots.of(user_id)
         jobs = await self._store.ledger.history(user_id, limit=self._newest)
-        return [name for job in reversed(jobs) for name in reversed(list(_top_outputs(job.outputs, root)))]
+        made = [name for job in reversed(jobs) for name in reversed(list(_top_outputs(job.outputs, root)))]
+        there = await self._storage.files_on_top(user_id, "output")
+        if there is None:
+            return made
+        # Outside the user's folder, where nobody can delete anything, the records say what there is.
+        known = await self._store.files.known(user_id, self._server.url, [FileRef("output", "", name) for name in made])
+        return [ref.filename for ref in there] + [
+            name for name in made if FileRef("output", "", name) in known.recorded
+        ]
 
 
 def lists_types(version: str) -> bool:

@@ -84,20 +84,27 @@ class Proxy:
         body = self._body(call, principal, scope, receive)
         asked = Asked(call, principal, scope["headers"], receive)
         wanted = await self._rewritten(asked, body)  # 5. in the caller's own terms,
+        try:
+            await self._exchange(asked, wanted, body, send)
+        finally:
+            wanted.ended()
+
+    async def _exchange(self, asked: Asked, wanted: Rewritten, body: RequestBody | None, send: Send) -> None:
+        call = asked.call
         outgoing = Outgoing(  # and built anew
             method=call.method,
             target=wanted.target,
-            headers=request_headers(scope["headers"], own=wanted.headers),
+            headers=request_headers(asked.headers, own=wanted.headers),
             body=wanted.pieces,
             length=wanted.length,
             idle_timeout=self._silence,
         )
-        async with Departure(receive, body):
+        async with Departure(asked.receive, body):
             answer = await self._server.exchange(outgoing)  # 6. asked
             try:
                 ours = await wanted.replaced(answer)
                 if ours is None:
-                    last = await stream_back(answer, call, principal, send)  # 7. streamed back
+                    last = await stream_back(answer, call, asked.principal, send)  # 7. streamed back
             finally:
                 await answer.release()
         if ours is not None:

@@ -35,10 +35,18 @@ UntilInvalid = Callable[[Principal], Awaitable[None]]
 
 class Relay:
     """Serves `/ws` for one gateway. `until_invalid` returns when the principal's credential is revoked or has
-    expired."""
+    expired; `require_room` raises StorageFull for who may make no more files."""
 
-    def __init__(self, works: Works, settings: Settings, *, until_invalid: UntilInvalid) -> None:
-        self._works, self._settings, self._until_invalid = works, settings, until_invalid
+    def __init__(
+        self,
+        works: Works,
+        settings: Settings,
+        *,
+        until_invalid: UntilInvalid,
+        require_room: Callable[[Principal], Awaitable[None]],
+    ) -> None:
+        self._works, self._settings = works, settings
+        self._until_invalid, self._require_room = until_invalid, require_room
         self._limits = Limits(max_bytes=settings.max_prompt_mb * 1024 * 1024)
 
     async def __call__(self, call: Call, principal: Principal, scope: Scope, receive: Receive, send: Send) -> None:
@@ -129,6 +137,7 @@ class Relay:
             if "submit" not in principal.permissions:
                 raise InvalidRequest("This token may not submit jobs.")
             submission = prompt.from_execute(wish.data, client_id=listener.sid, limits=self._limits)
+            await self._require_room(principal)
             cap = self._settings.roles[principal.role].max_queued
             outcome = await self._works.submitter.submit(principal.user_id, submission, cap=cap)
             if isinstance(outcome, Refused):

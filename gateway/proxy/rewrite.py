@@ -15,6 +15,10 @@ from gateway.upstream.server import Incoming
 Replace = Callable[[Incoming], Awaitable[Answered | None]]
 
 
+def nothing() -> None:
+    """Nothing is left to do."""
+
+
 async def unchanged(_: Incoming) -> None:
     """ComfyUI's answer goes back as it is."""
 
@@ -24,7 +28,8 @@ class Rewritten:
     """A request in ComfyUI's terms. `headers` take the place of the client's of the same name.
 
     `replaced` looks at the head of the answer, and may read its body: it gives the answer that the client gets instead,
-    None to stream ComfyUI's own back, or raises a GatewayError.
+    None to stream ComfyUI's own back, or raises a GatewayError. `ended` is called in any case, when all is over or has
+    failed.
     """
 
     target: bytes
@@ -32,6 +37,7 @@ class Rewritten:
     pieces: AsyncIterator[bytes] | None = None
     length: int | None = None
     replaced: Replace = unchanged
+    ended: Callable[[], None] = nothing
 
 
 Rewrite = Callable[[Asked, RequestBody | None], Awaitable[Rewritten]]

@@ -3,8 +3,9 @@
 It does not know what is in a file, nor how a form is written. ComfyUI acts when it has the whole form, so a refusal at
 any byte before the last leaves nothing behind.
 
-A user's files cannot clash with anybody else's, because the folder is the user's; so what ComfyUI tells about equal
-names and equal contents is about one's own files only.
+Room is taken for the bytes as they come and for the name before the form ends, so that many uploads at once cannot
+take it twice. A user's files cannot clash with anybody else's, because the folder is the user's; so what ComfyUI tells
+about equal names and equal contents is about one's own files only.
 """
 
 from collections.abc import AsyncGenerator, Callable
@@ -16,6 +17,8 @@ import orjson
 
 from gateway.comfy.files import FileRef
 from gateway.errors import GatewayError, InvalidRequest, NotFound, TooLarge, UnsupportedMedia, UpstreamFault
+from gateway.identity.principal import Principal
+from gateway.policy.allowance import Allowance
 from gateway.proxy.answer import Answered, Asked, json_answer
 from gateway.proxy.body import RequestBody
 from gateway.proxy.files import OwnFiles
@@ -23,21 +26,34 @@ from gateway.proxy.form import FormReader, FormWriter, boundary_of
 from gateway.proxy.rewrite import Rewritten
 from gateway.proxy.upload_form import UploadForm
 from gateway.store import Store
+from gateway.store.storage import Storage
+from gateway.store.upload_room import UploadRoom
 from gateway.upstream.server import Incoming
 
 MOST_ANSWER_BYTES: Final = 64 * 1024
+FORM_BYTES: Final = 64 * 1024
+"""At most so much of a form that ComfyUI takes is not the file."""
 
 
 class Uploads:
     """One method for each rewrite that the table names.
 
-    `random_text` gives a new text that nobody can guess, for boundaries; `now` is in seconds since 1970.
+    `allowance_of` says how much a caller may keep and bring, and `storage` whether there is so much. `random_text`
+    gives a new text that nobody can guess, for boundaries; `now` is in seconds since 1970.
     """
 
     def __init__(
-        self, store: Store, files: OwnFiles, *, random_text: Callable[[], str], now: Callable[[], float]
+        self,
+        store: Store,
+        files: OwnFiles,
+        *,
+        storage: Storage,
+        allowance_of: Callable[[Principal], Allowance],
+        random_text: Callable[[], str],
+        now: Callable[[], float],
     ) -> None:
-        self._store, self._files, self._random_text, self._now = store, files, random_text, now
+        self._store, self._files, self._storage, self._allowance_of = store, files, storage, allowance_of
+        self._random_text, self._now = random_text, now
 
     async def image(self, asked: Asked, body: RequestBody | None) -> Rewritten:
         """POST /upload/image: a form with `image`, and `type`, `subfolder` and `overwrite` if they are wanted."""
@@ -56,21 +72,35 @@ class Uploads:
             raise InvalidRequest("The form is empty.")
         root = await self._store.roots.of(asked.principal.user_id)
         upload = UploadForm(reader, FormWriter(self._random_text()), root, masked=masked)
+        user_id = asked.principal.user_id
+        room = self._storage.upload(user_id, self._allowance_of(asked.principal))
+        try:
+            await room.claim((body.length or 0) - FORM_BYTES)
+        except BaseException:
+            room.end()
+            raise
         return Rewritten(
             asked.call.raw_path,
             headers=((b"content-type", upload.writer.content_type),),
-            pieces=self._pieces(upload, body, asked.principal.user_id),
-            replaced=partial(self._replaced, upload, asked.principal.user_id),
+            pieces=self._pieces(upload, body, user_id, room),
+            replaced=partial(self._replaced, upload, room),
+            ended=room.end,
         )
 
-    async def _pieces(self, upload: UploadForm, body: RequestBody, user_id: int) -> AsyncGenerator[bytes, None]:
+    async def _pieces(
+        self, upload: UploadForm, body: RequestBody, user_id: int, room: UploadRoom
+    ) -> AsyncGenerator[bytes, None]:
         async with aclosing(body.pieces()) as pieces:
             async for piece in pieces:
-                for out in upload.feed(piece):
+                read = list(upload.feed(piece))
+                # Nobody knows how much more comes of a body without a length.
+                await room.claim(upload.size, ahead=upload.size // 4 if body.length is None else 0)
+                for out in read:
                     yield out
         original = upload.finish()
         if original is not None:
             original = await self._found(user_id, original)
+        await room.name(upload.wanted)
         yield upload.closing(original)
 
     async def _found(self, user_id: int, original: FileRef) -> FileRef:
@@ -80,12 +110,12 @@ class Uploads:
             raise NotFound("There is no such file.", reason="the original of a mask is not there")
         return found
 
-    async def _replaced(self, upload: UploadForm, user_id: int, answer: Incoming) -> Answered:
+    async def _replaced(self, upload: UploadForm, room: UploadRoom, answer: Incoming) -> Answered:
         """ComfyUI's answer with the name as its owner sees it, once the upload is noted."""
         if answer.status != 200:
             raise _refusal(answer.status, masked=upload.masked)
         ref = _stored(upload.wanted, await _small(answer))
-        await self._store.files.note_upload(user_id, ref, size=upload.size, now=int(self._now() * 1000))
+        await room.land(ref, upload.size, now=int(self._now() * 1000))
         return json_answer({"name": ref.filename, "subfolder": ref.subfolder, "type": ref.type})
 
 

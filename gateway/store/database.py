@@ -11,6 +11,7 @@ from gateway.store import schema
 from gateway.store.changes import Changes, SQLiteChanges
 from gateway.store.files import Files
 from gateway.store.ledger import Ledger
+from gateway.store.removed_users import RemovedUsers
 from gateway.store.roles import Roles
 from gateway.store.roots import Roots
 from gateway.store.servers import Servers
@@ -18,6 +19,7 @@ from gateway.store.sessions import Sessions
 from gateway.store.tables import identity_version
 from gateway.store.tokens import Tokens
 from gateway.store.transactions import Transactions, path_of
+from gateway.store.upload_days import UploadDays
 from gateway.store.user_data import UserFiles
 from gateway.store.users import Users
 
@@ -36,6 +38,8 @@ class Store:
         self.user_files: Final = UserFiles(transactions)
         self.files: Final = Files(transactions)
         self.roots: Final = Roots(self.users)
+        self.upload_days: Final = UploadDays(transactions)
+        self.removed_users: Final = RemovedUsers(transactions)
         self.changes: Final[Changes] = SQLiteChanges(transactions.path)
         self.roles: Final = Roles(self.users, self.changes)
         self.transactions: Final = transactions

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Table, and_, delete, insert, literal, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Table, and_, delete, func, insert, literal, not_, or_, select, tuple_, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.comfy.files import FileRef, FileType
+from gateway.store.data_directory import KeptFile
 from gateway.store.tables import jobs, own_files, recorded_files, server_boots
 from gateway.store.transactions import Transactions
 
@@ -58,6 +59,27 @@ class Files:
         query = select(*_columns(own_files)).where(mine).order_by(*newest).limit(MOST_LISTED)
         async with self._transactions.read() as connection:
             return tuple(FileRef(*row) for row in await connection.execute(query))
+
+    async def kept_uploads(self, user_id: int) -> tuple[KeptFile, ...]:
+        """The user's uploads of every type with sizes and times, 10,000 at the most."""
+        query = select(*_columns(own_files), own_files.c.size, own_files.c.created_at)
+        mine = query.where(own_files.c.user_id == user_id).order_by(own_files.c.created_at.desc()).limit(MOST_LISTED)
+        async with self._transactions.read() as connection:
+            rows = await connection.execute(mine)
+            return tuple(KeptFile(FileRef(*row[:3]), row.size, row.created_at / 1000) for row in rows)
+
+    async def upload_count(self, user_id: int, *, besides: FileRef) -> int:
+        """How many files the user uploaded, without the one of this visible name."""
+        mine = and_(own_files.c.user_id == user_id, not_(_is_one_of(own_files, [besides])))
+        async with self._transactions.read() as connection:
+            return await connection.scalar(select(func.count()).select_from(own_files).where(mine)) or 0
+
+    async def forget_uploads(self, user_id: int, refs: Collection[FileRef]) -> None:
+        """The user's files of these visible names are gone."""
+        async with self._transactions.write() as connection:
+            for batch in _batches(refs):
+                gone = and_(own_files.c.user_id == user_id, _is_one_of(own_files, batch))
+                await connection.execute(delete(own_files).where(gone))
 
     async def known(self, user_id: int, server: str, refs: Collection[FileRef]) -> Known:
         """What is known of these visible names, for this user and in the server's present boot."""

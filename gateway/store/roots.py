@@ -4,7 +4,7 @@ from typing import Final
 
 from gateway.comfy.files import Root
 from gateway.errors import UserGone
-from gateway.store.users import Users
+from gateway.store.users import Users, root_of
 
 _MOST_KEPT: Final = 10_000
 
@@ -26,5 +26,4 @@ class Roots:
             raise UserGone
         if len(self._known) >= _MOST_KEPT:
             self._known.clear()
-        # The first release made keys of 20 digits, and those are in signed sessions: they are padded here, not changed.
-        return self._known.setdefault(user_id, Root(user.key.ljust(32, "0")))
+        return self._known.setdefault(user_id, root_of(user.key))

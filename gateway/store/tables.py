@@ -197,3 +197,20 @@ server_boots = Table(
     Column("last_prompt_id", Text),
 )
 """In which lifetime of its process each server is."""
+
+upload_days = Table(
+    "upload_days",
+    metadata,
+    _user_id(primary_key=True),
+    Column("day", Integer, nullable=False),
+    Column("size", Integer, nullable=False),
+)
+"""Bytes that each user uploaded on the last day of uploads, in days since 1970."""
+
+removed_users = Table(
+    "removed_users",
+    metadata,
+    Column("key", String(32), primary_key=True),
+    Column("removed_at", Float, nullable=False),
+)
+"""Keys of roots whose users were removed together with their files."""

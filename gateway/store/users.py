@@ -8,10 +8,11 @@ from sqlalchemy import Row, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql import ColumnElement
 
+from gateway.comfy.files import Root
 from gateway.errors import InvalidRequest, NotFound
 from gateway.identity.names import is_name
 from gateway.store.changes import note_change
-from gateway.store.tables import sessions, users
+from gateway.store.tables import removed_users, sessions, users
 from gateway.store.transactions import Transactions
 
 _KEY_BYTES: Final = 16
@@ -111,22 +112,36 @@ class Users:
             same = (users.c.id == user_id) & (users.c.password_hash == old)
             await connection.execute(update(users).where(same).values(password_hash=new))
 
-    async def remove(self, user_id: int) -> None:
+    async def remove(self, user_id: int, *, with_files_at: float | None = None) -> None:
         """The user, with all tokens, sessions, jobs and user data.
+
+        With a time, in seconds since 1970, it is noted that the files below the user's root go too.
 
         Raises:
             NotFound: there is no such user.
         """
         async with self._transactions.write() as connection:
-            gone = await connection.execute(delete(users).where(users.c.id == user_id))
-            if gone.rowcount == 0:
+            gone = await connection.execute(delete(users).where(users.c.id == user_id).returning(users.c.key))
+            key = gone.scalar_one_or_none()
+            if key is None:
                 raise NotFound("There is no such user.")
+            if with_files_at is not None:
+                row = {"key": root_of(key).key, "removed_at": with_files_at}
+                await connection.execute(insert(removed_users).values(row))
             await note_change(connection)
 
     async def _one(self, condition: ColumnElement[bool]) -> User | None:
         async with self._transactions.read() as connection:
             row = (await connection.execute(select(users).where(condition))).one_or_none()
         return None if row is None else _user(row)
+
+
+def root_of(key: str) -> Root:
+    """The root of the user with this key.
+
+    The first release made keys of 20 digits, and those are in signed sessions: they are padded here, not changed.
+    """
+    return Root(key.ljust(32, "0"))
 
 
 def _user(row: Row[tuple[object, ...]]) -> User:

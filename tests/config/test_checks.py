@@ -1,6 +1,8 @@
 """What single settings must look like."""
 
+import os
 import secrets
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -111,7 +113,18 @@ def test_a_route_is_a_method_and_a_path(route: str) -> None:
     assert "roles.member.routes" in refusal(roles={"member": {"routes": [route]}})
 
 
-@pytest.mark.parametrize("role", [{"max_sockets": 0}, {"max_upload_mb": 0}, {"max_queued": 0}])
+@pytest.mark.parametrize(
+    "role",
+    [
+        {"max_sockets": 0},
+        {"max_upload_mb": 0},
+        {"max_queued": 0},
+        {"max_uploads": 0},
+        {"storage_mb": 0},
+        {"upload_mb_per_day": 0},
+        {"retention_days": 0},
+    ],
+)
 def test_limits_are_positive_numbers(role: dict[str, float]) -> None:
     """A share or a limit that arithmetic cannot use is refused."""
     assert "roles.member." in refusal(roles={"member": role})
@@ -126,3 +139,21 @@ def test_permissions_are_the_three() -> None:
 def test_names_of_roles_are_plain(name: str) -> None:
     """A role's name can be written in a file, a command and a log line as it is."""
     assert "roles." in refusal(roles={name: {"permissions": ["read"]}})
+
+
+def test_comfyui_s_data_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It must hold ComfyUI's folders, which the gateway must be able to change, and no link in place of `users`."""
+    settings = load(config=None, flags={}, environ={"HOME": "/home/ann"})
+    assert settings.comfyui_files is None
+    for name in ("input", "output"):
+        assert f"no {name}" in refusal(comfyui_files=tmp_path)
+        (tmp_path / name).mkdir()
+    assert "is no directory" in refusal(comfyui_files=tmp_path / "absent")
+    settings = load(config=None, flags={}, environ={"HOME": "/home/ann", "GATEWAY_COMFYUI_FILES": str(tmp_path)})
+    assert settings.comfyui_files == tmp_path
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "output" / "users").symlink_to(tmp_path / "elsewhere")
+    assert "links are not followed" in refusal(comfyui_files=tmp_path)
+    (tmp_path / "output" / "users").unlink()
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "input")
+    assert f"{tmp_path / 'input'} cannot be written to" in refusal(comfyui_files=tmp_path)

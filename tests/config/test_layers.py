@@ -139,7 +139,7 @@ def test_every_problem_is_reported(tmp_path: Path) -> None:
     assert all(any(line.startswith(start) for line in found) for start in starts)
 
 
-@pytest.mark.parametrize("name", ["GATEWAY_REDIS_URL", "GATEWAY_ACCEL", "GATEWAY_COMFYUI_FILES"])
+@pytest.mark.parametrize("name", ["GATEWAY_REDIS_URL", "GATEWAY_ACCEL"])
 def test_what_is_planned_is_said_so(name: str, tmp_path: Path) -> None:
     """A setting of a later version is refused in words, because to ignore a limit in silence is worse."""
     key = name.removeprefix("GATEWAY_").lower()

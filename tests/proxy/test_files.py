@@ -14,6 +14,7 @@ from gateway.identity.principal import Principal
 from gateway.proxy.answer import Asked
 from gateway.proxy.files import OwnFiles
 from gateway.store import Store
+from gateway.store.storage import Storage
 from gateway.upstream.server import Server
 from tests.e2e.graphs import picture as saving
 from tests.house import House, house
@@ -203,7 +204,14 @@ async def test_shared_inputs_are_read_by_everybody(tmp_path: Path) -> None:
     async with await Store.open(f"sqlite+aiosqlite:///{tmp_path / 'gateway.db'}") as store:
         user = await store.users.add("alice", role="member", now=1.0, random=secrets.token_bytes)
         server = Server("http://127.0.0.1:1")
-        files = OwnFiles(store, server, shared=lambda: {"s.png", "a.png"}, version=Newest(), newest=1)
+        files = OwnFiles(
+            store,
+            server,
+            storage=Storage(store, None),
+            shared=lambda: {"s.png", "a.png"},
+            version=Newest(),
+            newest=1,
+        )
         shared, mine = FileRef("input", "", "s.png"), FileRef("input", "", "a.png")
         await store.files.note_upload(user.id, mine, size=1, now=1)
         root = await store.roots.of(user.id)

@@ -15,9 +15,11 @@ import pytest
 from PIL import Image
 
 from gateway.comfy.files import FileRef
+from gateway.policy.allowance import Allowance
 from gateway.proxy.files import OwnFiles
 from gateway.proxy.uploads import Uploads
 from gateway.store import Store
+from gateway.store.storage import Storage
 from gateway.upstream.server import Server
 from tests.house import House, Said, house, until
 from tests.proxy.own_files import own, picture, put, record, root_of, shown, view
@@ -288,8 +290,16 @@ async def test_E10_a_large_upload_is_streamed(gateway, comfyui, head_of, tmp_pat
     upstream = Server(comfyui.url)
     async with await Store.open(f"sqlite+aiosqlite:///{tmp_path / 'gateway.db'}") as store:
         await store.users.add("alice", role="member", now=1.0, random=secrets.token_bytes)
-        files = OwnFiles(store, upstream, shared=frozenset, version=None, newest=1)
-        uploads = Uploads(store, files, random_text=lambda: "0" * 32, now=lambda: 1.0)
+        storage = Storage(store, None, now=lambda: 1.0)
+        files = OwnFiles(store, upstream, storage=storage, shared=frozenset, version=None, newest=1)
+        uploads = Uploads(
+            store,
+            files,
+            storage=storage,
+            allowance_of=lambda principal: Allowance(0, 2 * length, 1),
+            random_text=lambda: "0" * 32,
+            now=lambda: 1.0,
+        )
         running = await gateway(rewrites={"upload_image": uploads.image}, upload_limit=lambda role: 2 * length)
         reader, writer = await running.connect()
         head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.dat"\r\n\r\n'

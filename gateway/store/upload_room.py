@@ -1,0 +1,148 @@
+"""The room that one upload takes: bytes and a name, taken before they come and given back when nothing came of it.
+
+It does not know a form, nor where the file goes. What is refused is refused before ComfyUI has the whole form, so
+nothing is stored.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from math import ceil
+from typing import Any, Final, Protocol
+
+from gateway.comfy.files import FileRef
+from gateway.errors import StorageFull
+from gateway.policy.allowance import Allowance
+from gateway.store.files import Files
+from gateway.store.upload_days import UploadDays
+from gateway.store.usage import Usage
+
+DAY_SECONDS: Final = 24 * 3600
+_ADVICE: Final = "Delete files that you do not need any more, or ask an administrator for more room."
+
+Soon = Callable[[Coroutine[Any, Any, None]], None]
+
+
+class Space(Protocol):
+    """Where an upload's bytes are counted."""
+
+    async def claim(self, size: int, *, ahead: int = 0) -> None:
+        """Have room for so many bytes in all, and for some `ahead` if there is so much and it saves asking again.
+        Raises StorageFull, with what was claimed before still claimed."""
+
+    def land(self, size: int) -> None:
+        """The file is there, and is this large."""
+
+    def end(self) -> None:
+        """Give back what did not land."""
+
+
+class KeptSpace:
+    """Room among the files that the user keeps. What an upload replaces is not counted off: that is known too late."""
+
+    def __init__(self, usage: Usage, user_id: int, limit: int) -> None:
+        self._usage, self._user_id, self._limit = usage, user_id, limit
+        self._claimed = 0
+
+    async def claim(self, size: int, *, ahead: int = 0) -> None:
+        """See `Space`. To ask costs nothing here, so nothing is taken ahead."""
+        if size <= self._claimed:
+            return
+        kept = await self._usage.kept(self._user_id)
+        if not self._usage.take(self._user_id, size - self._claimed, limit=self._limit):
+            raise StorageFull(
+                f"This file does not fit: you keep {megabytes(kept)} of files and may keep {megabytes(self._limit)}.",
+                details=_ADVICE,
+                extra_info={"limit": self._limit, "current": kept},
+            )
+        self._claimed = size
+
+    def land(self, size: int) -> None:
+        """See `Space`. ComfyUI may have written something else: a mask is a copy, and equal pictures are kept once."""
+        self.end()
+        self._usage.land(self._user_id, size)
+        self._usage.grow(self._user_id)
+
+    def end(self) -> None:
+        """See `Space`."""
+        self._usage.give_back(self._user_id, self._claimed)
+        self._claimed = 0
+
+
+class DaySpace:
+    """Room in what the user may upload today. `soon` runs what must not wait for a client that left."""
+
+    def __init__(self, days: UploadDays, user_id: int, limit: int, *, now: Callable[[], float], soon: Soon) -> None:
+        self._days, self._user_id, self._limit, self._now, self._soon = days, user_id, limit, now, soon
+        self._day = int(now() // DAY_SECONDS)
+        self._claimed = self._landed = 0
+
+    async def claim(self, size: int, *, ahead: int = 0) -> None:
+        """See `Space`. Each time is a write to the database."""
+        if size <= self._claimed:
+            return
+        for wanted in dict.fromkeys((size + ahead, size)):
+            growth = wanted - self._claimed
+            if await self._days.take(self._user_id, self._day, growth, limit=self._limit):
+                self._claimed = wanted
+                return
+        raise await self._refusal()
+
+    def land(self, size: int) -> None:
+        """See `Space`."""
+        self._landed = size
+
+    def end(self) -> None:
+        """See `Space`."""
+        surplus, self._claimed = self._claimed - self._landed, self._landed
+        if surplus > 0:
+            self._soon(self._days.give_back(self._user_id, self._day, surplus))
+
+    async def _refusal(self) -> StorageFull:
+        used = await self._days.used(self._user_id, self._day) - self._claimed
+        resets_at = (self._day + 1) * DAY_SECONDS
+        return StorageFull(
+            f"This file is more than you may upload today: {megabytes(used)} of {megabytes(self._limit)} are used.",
+            details="Upload it tomorrow (UTC), or ask an administrator for more.",
+            extra_info={"limit": self._limit, "current": used, "resets_at": resets_at},
+            headers={"Retry-After": str(max(1, ceil(resets_at - self._now())))},
+        )
+
+
+class UploadRoom:
+    """One upload of one user. `naming` counts the uploads of each user that have a name and no record yet."""
+
+    def __init__(self, space: Space, files: Files, user_id: int, *, naming: Counter[int], allowance: Allowance) -> None:
+        self._space, self._files, self._user_id = space, files, user_id
+        self._naming, self._most = naming, allowance.uploads
+        self._is_named = False
+        self.claim = space.claim
+
+    async def name(self, ref: FileRef) -> None:
+        """Have room for a file of this visible name, which may be there already. Raises StorageFull."""
+        others = self._naming[self._user_id]
+        self._naming[self._user_id] += 1
+        self._is_named = True
+        count = await self._files.upload_count(self._user_id, besides=ref)
+        if count + others >= self._most:
+            raise StorageFull(
+                f"You have uploaded {count} files, and may have {self._most}.",
+                details=_ADVICE,
+                extra_info={"limit": self._most, "current": count},
+            )
+
+    async def land(self, ref: FileRef, size: int, *, now: int) -> None:
+        """The file is there under this name. `now` is in milliseconds."""
+        self._space.land(size)
+        await self._files.note_upload(self._user_id, ref, size=size, now=now)
+
+    def end(self) -> None:
+        """The upload is over, however it ended."""
+        self._space.end()
+        if self._is_named:
+            self._naming[self._user_id] -= 1
+            self._is_named = False
+
+
+def megabytes(size: int) -> str:
+    """For people: as many as the settings say, of 1024 * 1024 bytes."""
+    return f"{size / (1024 * 1024):,.1f} MB"
