@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from gateway.cli import config, db, token, user, userdata
+from gateway.cli import config, db, files, token, user, userdata
 from gateway.cli.check import check
 from gateway.cli.demo import demo
 from gateway.cli.serve import serve
@@ -27,6 +27,7 @@ app.command("demo")(demo)
 app.add_typer(user.app, name="user")
 app.add_typer(token.app, name="token")
 app.add_typer(userdata.app, name="userdata")
+app.add_typer(files.app, name="files")
 app.add_typer(db.app, name="db")
 app.command("check")(check)
 app.command("config")(config.show)
