@@ -82,7 +82,11 @@ async def _assign(settings: Settings, unowned: Unowned, folder: str, name: str, 
         user = await user_named(store, name)
         found, skipped = _found(unowned, folder)
         report = _Report(skipped=skipped)
+        recorded = {ref.path for ref in await store.files.recorded_names(unowned.type)}
         for file in sorted(found, key=lambda file: (file.folder, file.name)):
+            if (path := "/".join((*file.folder, file.name))) in recorded:
+                report.skipped.append(Skipped(path, "It is the result of somebody's job."))
+                continue
             await _give(store, unowned, file, user, report=report, dry_run=dry_run)
         if not dry_run:
             unowned.tidy(folder)

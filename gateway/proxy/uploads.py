@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.comfy.files import FileRef
+from gateway.comfy.files import FileRef, Root
 from gateway.errors import GatewayError, InvalidRequest, NotFound, TooLarge, UnsupportedMedia, UpstreamFault
 from gateway.identity.principal import Principal
 from gateway.policy.allowance import Allowance
@@ -73,7 +73,7 @@ class Uploads:
         root = await self._store.roots.of(asked.principal.user_id)
         upload = UploadForm(reader, FormWriter(self._random_text()), root, masked=masked)
         user_id = asked.principal.user_id
-        room = self._storage.upload(user_id, self._allowance_of(asked.principal))
+        room = self._storage.upload(user_id, self._allowance_of(asked.principal), exists=partial(self._has, root=root))
         try:
             await room.claim((body.length or 0) - FORM_BYTES)
         except BaseException:
@@ -100,7 +100,7 @@ class Uploads:
         original = upload.finish()
         if original is not None:
             original = await self._found(user_id, original)
-        await room.name(upload.wanted)
+        await room.name(upload.wanted, upload.size, now=int(self._now() * 1000))
         yield upload.closing(original)
 
     async def _found(self, user_id: int, original: FileRef) -> FileRef:
@@ -110,12 +110,17 @@ class Uploads:
             raise NotFound("There is no such file.", reason="the original of a mask is not there")
         return found
 
+    async def _has(self, ref: FileRef, *, root: Root) -> bool:
+        """Whether ComfyUI has a file of the user with this root, by its visible name."""
+        return await self._files.exists(root.under(ref))
+
     async def _replaced(self, upload: UploadForm, room: UploadRoom, answer: Incoming) -> Answered:
         """ComfyUI's answer with the name as its owner sees it, once the upload is noted."""
         if answer.status != 200:
+            room.refuse()
             raise _refusal(answer.status, masked=upload.masked)
         ref = _stored(upload.wanted, await _small(answer))
-        await room.land(ref, upload.size, now=int(self._now() * 1000))
+        await room.land(ref)
         return json_answer({"name": ref.filename, "subfolder": ref.subfolder, "type": ref.type})
 
 

@@ -121,6 +121,12 @@ class Files:
         async with self._transactions.read() as connection:
             return await connection.scalar(query)
 
+    async def recorded_names(self, type_: FileType) -> frozenset[FileRef]:
+        """The files of a type that are recorded for anybody, by the names that the servers give them."""
+        query = select(*_columns(recorded_files)).where(recorded_files.c.type == type_).distinct()
+        async with self._transactions.read() as connection:
+            return frozenset(FileRef(*row) for row in await connection.execute(query))
+
     async def recorded(self, user_id: int, server: str, type_: FileType) -> tuple[FileRef, ...]:
         """The user's recorded files of the present boot, newest job first, 10,000 at the most."""
         present = select(server_boots.c.boot).where(server_boots.c.server == server).scalar_subquery()

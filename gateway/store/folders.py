@@ -64,14 +64,15 @@ def entries(top: Path, folder: Folder) -> Entries:
     files, folders, others = list[Found](), list[str](), list[str]()
     with suppress(FileNotFoundError), opened(top, folder) as descriptor, os.scandir(descriptor) as scanned:
         for entry in scanned:
-            with suppress(FileNotFoundError):
+            try:
                 info = entry.stat(follow_symlinks=False)
-                if stat.S_ISDIR(info.st_mode):
-                    folders.append(entry.name)
-                elif stat.S_ISREG(info.st_mode):
-                    files.append(_found(folder, entry.name, info))
-                else:
-                    others.append(entry.name)
+            except FileNotFoundError:
+                continue
+            kind = stat.S_IFMT(info.st_mode)
+            if kind == stat.S_IFREG:
+                files.append(_found(folder, entry.name, info))
+            else:
+                (folders if kind == stat.S_IFDIR else others).append(entry.name)
     return Entries(tuple(files), tuple(folders), tuple(others))
 
 

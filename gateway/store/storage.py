@@ -7,7 +7,7 @@ It does not know who may ask, nor HTTP. The disk is asked from threads of its ow
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, ParamSpec, Self, TypeVar
 
@@ -21,7 +21,8 @@ from gateway.store.database import Store
 from gateway.store.upload_room import DaySpace, KeptSpace, UploadRoom, megabytes
 from gateway.store.usage import Usage
 
-THREADS: Final = 2
+THREADS: Final = 4
+CLOSE_SECONDS: Final = 10.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -108,15 +109,24 @@ class Storage:
                 extra_info={"limit": allowance.kept, "current": kept},
             )
 
-    def upload(self, user_id: int, allowance: Allowance) -> UploadRoom:
-        """The room of an upload that begins; whoever asked for it ends it."""
+    def upload(self, user_id: int, allowance: Allowance, *, exists: Callable[[FileRef], Awaitable[bool]]) -> UploadRoom:
+        """The room of an upload that begins; whoever asked for it ends it. `exists` asks ComfyUI for a file of the
+        user's by its visible name."""
         space: KeptSpace | DaySpace
         if self._directory is None:
             days = self._store.upload_days
             space = DaySpace(days, user_id, allowance.per_day, now=self._now, soon=self._soon)
         else:
             space = KeptSpace(self._usage, user_id, allowance.kept)
-        return UploadRoom(space, self._store.files, user_id, naming=self._naming, allowance=allowance)
+        return UploadRoom(
+            space,
+            self._store.files,
+            user_id,
+            allowance=allowance,
+            naming=self._naming,
+            exists=exists,
+            soon=self._soon,
+        )
 
     def job_wrote(self, user_id: int) -> None:
         """A job of this user ended."""
@@ -124,8 +134,12 @@ class Storage:
 
     async def close(self) -> None:
         """Finish what was begun in the background; what a thread is at is not waited for."""
-        if self._under_way:
-            await asyncio.wait(self._under_way)
+        # What settles an upload may leave something to give back.
+        while self._under_way:
+            _, late = await asyncio.wait(self._under_way, timeout=CLOSE_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def __aenter__(self) -> Self:
@@ -187,4 +201,4 @@ async def _logged(work: Coroutine[Any, Any, None]) -> None:
     try:
         await work
     except GatewayError as fault:
-        _LOG.warning("upload_not_given_back", reason=fault.reason or fault.message)
+        _LOG.warning("upload_not_settled", reason=fault.reason or fault.message)

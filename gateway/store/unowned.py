@@ -27,7 +27,7 @@ class Unowned:
     """What of one type belongs to nobody."""
 
     def __init__(self, directory: DataDirectory, type_: FileType) -> None:
-        self._top, self._type = directory.top(type_), type_
+        self._top, self.type = directory.top(type_), type_
 
     def find(self, path: str) -> tuple[list[Found], list[Skipped]]:
         """The file at a path, or all files of the folder there and below it; "." is everything that is nobody's.
@@ -59,7 +59,7 @@ class Unowned:
 
     def name_of(self, file: Found) -> FileRef:
         """What a file is called by whoever gets it. Raises FileNotAllowed for a name that no request can write."""
-        return FileRef.read(self._type, "/".join(file.folder), file.name)
+        return FileRef.read(self.type, "/".join(file.folder), file.name)
 
     def is_taken(self, file: Found, root: Root) -> bool:
         """Whether the user has a file of that name."""
@@ -74,7 +74,7 @@ class Unowned:
 
     def _below(self, place: Folder, path: str) -> Iterator[tuple[Folder, Entries]]:
         if not self._is_folder(place):
-            raise NotFound(f"There is no file or folder “{path}” in ComfyUI's {self._type} folder.")
+            raise NotFound(f"There is no file or folder “{path}” in ComfyUI's {self.type} folder.")
         if place:
             yield from folders.below(self._top, place)
             return

@@ -4,8 +4,10 @@ It does not know a form, nor where the file goes. What is refused is refused bef
 nothing is stored.
 """
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
 from math import ceil
 from typing import Any, Final, Protocol
 
@@ -17,6 +19,7 @@ from gateway.store.upload_days import UploadDays
 from gateway.store.usage import Usage
 
 DAY_SECONDS: Final = 24 * 3600
+SETTLE_SECONDS: Final = 1.0
 _ADVICE: Final = "Delete files that you do not need any more, or ask an administrator for more room."
 
 Soon = Callable[[Coroutine[Any, Any, None]], None]
@@ -109,16 +112,29 @@ class DaySpace:
 
 
 class UploadRoom:
-    """One upload of one user. `naming` counts the uploads of each user that have a name and no record yet."""
+    """One upload of one user. `naming` counts the uploads of each user that have a name and no record yet; `exists`
+    asks ComfyUI for a file by its visible name; `soon` runs what must not wait for a client that left."""
 
-    def __init__(self, space: Space, files: Files, user_id: int, *, naming: Counter[int], allowance: Allowance) -> None:
-        self._space, self._files, self._user_id = space, files, user_id
-        self._naming, self._most = naming, allowance.uploads
+    def __init__(
+        self,
+        space: Space,
+        files: Files,
+        user_id: int,
+        *,
+        allowance: Allowance,
+        naming: Counter[int],
+        exists: Callable[[FileRef], Awaitable[bool]],
+        soon: Soon,
+    ) -> None:
+        self._space, self._files, self._user_id, self._most = space, files, user_id, allowance.uploads
+        self._naming, self._exists, self._soon = naming, exists, soon
         self._is_named = False
+        self._sent: _Sent | None = None
         self.claim = space.claim
 
-    async def name(self, ref: FileRef) -> None:
-        """Have room for a file of this visible name, which may be there already. Raises StorageFull."""
+    async def name(self, ref: FileRef, size: int, *, now: int) -> None:
+        """Have room for a file of this visible name, which may be there already; from here on ComfyUI may get all of
+        it. `now` is in milliseconds. Raises StorageFull."""
         others = self._naming[self._user_id]
         self._naming[self._user_id] += 1
         self._is_named = True
@@ -129,18 +145,53 @@ class UploadRoom:
                 details=_ADVICE,
                 extra_info={"limit": self._most, "current": count},
             )
+        self._sent = _Sent(ref, size, now)
 
-    async def land(self, ref: FileRef, size: int, *, now: int) -> None:
-        """The file is there under this name. `now` is in milliseconds."""
-        self._space.land(size)
-        await self._files.note_upload(self._user_id, ref, size=size, now=now)
+    async def land(self, ref: FileRef) -> None:
+        """ComfyUI says that the file is there, under this name."""
+        assert self._sent is not None, "nothing lands that has no name"
+        await self._files.note_upload(self._user_id, ref, size=self._sent.size, now=self._sent.now)
+        self._space.land(self._sent.size)
+        self._sent = None
+
+    def refuse(self) -> None:
+        """ComfyUI says that it did not take the file."""
+        self._sent = None
 
     def end(self) -> None:
-        """The upload is over, however it ended."""
+        """The upload is over, however it ended. What ComfyUI may have got counts, or whoever leaves before the answer
+        would keep files for nothing."""
+        if self._sent is None:
+            self._close()
+            return
+        sent, self._sent = self._sent, None
+        self._soon(self._settle(sent))
+
+    async def _settle(self, sent: "_Sent") -> None:
+        """Nobody heard the answer: ComfyUI is asked whether it has the file, after time to write it. Until then the
+        room stays taken, so that no measurement comes too early."""
+        try:
+            await asyncio.sleep(SETTLE_SECONDS)
+            if await self._exists(sent.ref):
+                await self._files.note_upload(self._user_id, sent.ref, size=sent.size, now=sent.now)
+        finally:
+            self._space.land(sent.size)
+            self._close()
+
+    def _close(self) -> None:
         self._space.end()
         if self._is_named:
             self._naming[self._user_id] -= 1
             self._is_named = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A file that ComfyUI may have. `now` is in milliseconds."""
+
+    ref: FileRef
+    size: int
+    now: int
 
 
 def megabytes(size: int) -> str:

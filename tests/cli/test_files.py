@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.comfy.files import FileRef
 from gateway.store import Store
 from tests.cli.conftest import Look, Run
 
@@ -74,6 +75,17 @@ def test_a_dry_run_moves_nothing(run: Run, look: Look, comfyui: Path) -> None:
     assert tree(comfyui) == before
     ran = run("files", "assign", ".", "ann")
     assert ran.out == "old/deep/b.png\n" and taken.read_text() == "mine"
+
+
+def test_the_results_of_jobs_are_somebody_s(run: Run, look: Look, comfyui: Path) -> None:
+    """A file outside the users' folders that is recorded for somebody is not given away."""
+    run("user", "add", "ann")
+    run("user", "add", "bob")
+    recorded = FileRef("output", "old", "a.png")
+    look(lambda store: store.files.record("http://c:1", "boot", recorded, user_id=2, prompt_id="p"))
+    ran = run("files", "assign", ".", "ann")
+    assert ran.out == "old/deep/b.png\n" and "Skipped 'old/a.png': It is the result of somebody's job." in ran.err
+    assert (comfyui / "output" / "old" / "a.png").exists()
 
 
 @pytest.mark.parametrize("place", ["..", "../input", "/etc", "users", "absent"])

@@ -324,3 +324,42 @@ async def test_E10_a_large_upload_is_streamed(gateway, comfyui, head_of, tmp_pat
     assert seen - length < 200  # letters of the fields
     assert seen >= length
     assert peak < 10 * MEBIBYTE
+
+
+async def test_E11_leaving_before_the_answer_counts(gateway, comfyui, tmp_path: Path, eventually) -> None:
+    """E11: a client that leaves when ComfyUI has the whole form, and before it answers, has used what it sent."""
+    asked = asyncio.Event()
+
+    async def silent(connection) -> None:
+        read = b""
+        while not read.endswith(b"0\r\n\r\n"):
+            read += await connection.reader.read(65536)
+        asked.set()
+        await connection.until_closed()
+
+    comfyui.script = silent
+    upstream = Server(comfyui.url)
+    async with await Store.open(f"sqlite+aiosqlite:///{tmp_path / 'gateway.db'}") as store:
+        await store.users.add("alice", role="member", now=1.0, random=secrets.token_bytes)
+        async with Storage(store, None, now=lambda: 1.0) as storage:
+            files = OwnFiles(store, upstream, storage=storage, shared=frozenset, version=None, newest=1)
+            uploads = Uploads(
+                store,
+                files,
+                storage=storage,
+                allowance_of=lambda principal: Allowance(0, MEBIBYTE, 10),
+                random_text=lambda: "0" * 32,
+                now=lambda: 1.0,
+            )
+            running = await gateway(rewrites={"upload_image": uploads.image})
+            _, writer = await running.connect()
+            body = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.dat"\r\n\r\n'
+            body += b"p" * 100_000 + b"\r\n--x--\r\n"
+            writer.write(
+                b"POST /upload/image HTTP/1.1\r\nHost: a\r\nX-API-Key: alice\r\n"
+                b"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+            )
+            await asyncio.wait_for(asked.wait(), 10)
+            writer.transport.abort()
+            await eventually(lambda: bool(storage._under_way))
+        assert await store.upload_days.used(1, 0) == 100_000

@@ -14,6 +14,7 @@ from gateway.comfy.files import FileRef, Root
 from gateway.errors import Disabled, StorageFull, UpstreamFault
 from gateway.policy.allowance import Allowance
 from gateway.store import Store, User
+from gateway.store import upload_room as module
 from gateway.store.data_directory import DataDirectory
 from gateway.store.storage import Storage
 from gateway.store.tables import jobs
@@ -51,11 +52,25 @@ def root(user: User) -> Root:
     return Root(user.key)
 
 
+class There:
+    """What ComfyUI says when it is asked for a file."""
+
+    def __init__(self, *refs: FileRef) -> None:
+        self.refs = set(refs)
+
+    async def __call__(self, ref: FileRef) -> bool:
+        return ref in self.refs
+
+
+def room_in(storage: Storage, user: User, allowance: Allowance, *there: FileRef) -> UploadRoom:
+    return storage.upload(user.id, allowance, exists=There(*there))
+
+
 async def land(room: UploadRoom, ref: FileRef, size: int) -> None:
     """An upload, from its first byte to its end."""
     await room.claim(size)
-    await room.name(ref)
-    await room.land(ref, size, now=1)
+    await room.name(ref, size, now=1)
+    await room.land(ref)
     room.end()
 
 
@@ -169,7 +184,7 @@ async def test_Q02_parallel_uploads_take_no_more_than_there_is(mounted: Storage,
     allowance = Allowance(kept=55, per_day=0, uploads=1000)
 
     async def claimed(user: User) -> int:
-        room = mounted.upload(user.id, allowance)
+        room = room_in(mounted, user, allowance)
         try:
             for size in range(1, 11):
                 await room.claim(size)
@@ -185,14 +200,14 @@ async def test_Q02_parallel_uploads_take_no_more_than_there_is(mounted: Storage,
 
 async def test_what_did_not_land_is_free_again(mounted: Storage, path: Path, ann: User) -> None:
     """Room of an upload that failed is free at once; of one that landed it is what the file takes."""
-    room = mounted.upload(ann.id, SMALL)
+    room = room_in(mounted, ann, SMALL)
     await room.claim(100)
     with pytest.raises(StorageFull) as caught:
-        await mounted.upload(ann.id, SMALL).claim(1)
+        await room_in(mounted, ann, SMALL).claim(1)
     assert caught.value.extra_info == {"limit": 100, "current": 0}
     room.end()
-    await land(mounted.upload(ann.id, SMALL), upload("a.png"), 60)
-    room = mounted.upload(ann.id, SMALL)
+    await land(room_in(mounted, ann, SMALL), upload("a.png"), 60)
+    room = room_in(mounted, ann, SMALL)
     with pytest.raises(StorageFull):
         await room.claim(41)
     await room.claim(40)
@@ -202,25 +217,26 @@ async def test_what_did_not_land_is_free_again(mounted: Storage, path: Path, ann
 
 async def test_without_the_directory_the_day_counts(store: Store, unmounted: Storage, ann: User) -> None:
     """The bytes of a day are limited, and the refusal says when they are free again."""
-    await land(unmounted.upload(ann.id, SMALL), upload("a.png"), 70)
-    room = unmounted.upload(ann.id, SMALL)
+    await land(room_in(unmounted, ann, SMALL), upload("a.png"), 70)
+    room = room_in(unmounted, ann, SMALL)
     with pytest.raises(StorageFull) as caught:
         await room.claim(31)
     room.end()
     assert caught.value.extra_info == {"limit": 100, "current": 70, "resets_at": 20_001 * DAY_SECONDS}
     assert caught.value.headers == {"Retry-After": str(DAY_SECONDS * 3 // 4)}
     async with Storage(store, None, now=lambda: NOW + DAY_SECONDS) as tomorrow:
-        await land(tomorrow.upload(ann.id, SMALL), upload("b.png"), 100)
+        await land(room_in(tomorrow, ann, SMALL), upload("b.png"), 100)
 
 
 async def test_a_stream_of_unknown_length_is_counted_ahead(store: Store, ann: User) -> None:
     """Of a body without a length some bytes are counted ahead, and given back when they did not come."""
     async with Storage(store, None, now=lambda: NOW) as storage:
-        room = storage.upload(ann.id, SMALL)
+        room = room_in(storage, ann, SMALL)
         await room.claim(40, ahead=40)
         assert await store.upload_days.used(ann.id, 20_000) == 80
         await room.claim(90, ahead=40)
-        await room.land(upload("a.png"), 85, now=1)
+        await room.name(upload("a.png"), 85, now=1)
+        await room.land(upload("a.png"))
         room.end()
     assert await store.upload_days.used(ann.id, 20_000) == 85
 
@@ -228,7 +244,7 @@ async def test_a_stream_of_unknown_length_is_counted_ahead(store: Store, ann: Us
 async def test_an_abandoned_upload_costs_nothing(store: Store, ann: User) -> None:
     """What was counted for an upload that came to nothing is given back, also when the client has left."""
     async with Storage(store, None, now=lambda: NOW) as storage:
-        room = storage.upload(ann.id, SMALL)
+        room = room_in(storage, ann, SMALL)
         await room.claim(90)
         room.end()
         room.end()
@@ -239,10 +255,10 @@ async def test_uploads_are_so_many(store: Store, mounted: Storage, unmounted: St
     """One more file than the role allows is refused; to replace one is not one more."""
     for storage in (mounted, unmounted):
         for name in ("a.png", "b.png", "c.png"):
-            await land(storage.upload(ann.id, SMALL), upload(name), 1)
-        room = storage.upload(ann.id, SMALL)
+            await land(room_in(storage, ann, SMALL), upload(name), 1)
+        room = room_in(storage, ann, SMALL)
         with pytest.raises(StorageFull) as caught:
-            await room.name(upload("d.png"))
+            await room.name(upload("d.png"), 1, now=1)
         room.end()
         assert caught.value.extra_info == {"limit": 3, "current": 3}
 
@@ -251,7 +267,7 @@ async def test_uploads_at_once_are_so_many(store: Store, mounted: Storage, ann: 
     """Twenty uploads at the same time do not pass the limit."""
 
     async def one(number: int) -> bool:
-        room = mounted.upload(ann.id, SMALL)
+        room = room_in(mounted, ann, SMALL)
         try:
             await land(room, upload(f"{number}.png"), 1)
         except StorageFull:
@@ -262,3 +278,50 @@ async def test_uploads_at_once_are_so_many(store: Store, mounted: Storage, ann: 
     done = await asyncio.gather(*(one(number) for number in range(20)))
     assert 1 <= sum(done) <= 3
     assert len(await store.files.uploads(ann.id, "input")) == sum(done)
+
+
+async def test_leaving_before_the_answer_gains_nothing(
+    store: Store, mounted: Storage, unmounted: Storage, ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When ComfyUI may have the whole file and nobody heard its answer, bytes and name count as if it had; the file is
+    recorded if ComfyUI has it."""
+    monkeypatch.setattr(module, "SETTLE_SECONDS", 0.05)
+    for storage, name in ((mounted, "a.png"), (unmounted, "b.png")):
+        room = room_in(storage, ann, SMALL, upload(name))
+        await room.claim(80)
+        await room.name(upload(name), 80, now=1)
+        room.end()
+        with pytest.raises(StorageFull):
+            await room_in(storage, ann, SMALL).claim(21)
+    full = Allowance(kept=100, per_day=100, uploads=1)
+    with pytest.raises(StorageFull):
+        await room_in(unmounted, ann, full).name(upload("c.png"), 1, now=1)
+    await mounted.close()
+    await unmounted.close()
+    assert {ref.filename for ref in await store.files.uploads(ann.id, "input")} == {"a.png", "b.png"}
+
+
+async def test_an_answer_that_nobody_heard_may_have_been_no(
+    store: Store, ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that ComfyUI turns out not to have is not recorded, and its name is free again."""
+    monkeypatch.setattr(module, "SETTLE_SECONDS", 0.05)
+    storage = Storage(store, None, now=lambda: NOW)
+    one = Allowance(kept=0, per_day=1000, uploads=1)
+    room = room_in(storage, ann, one)
+    await room.name(upload("a.png"), 1, now=1)
+    room.end()
+    await storage.close()
+    assert await store.files.uploads(ann.id, "input") == ()
+    await land(room_in(storage, ann, one), upload("b.png"), 1)
+
+
+async def test_what_comfyui_refuses_costs_nothing(store: Store, ann: User) -> None:
+    """An answer that says no gives back everything."""
+    async with Storage(store, None, now=lambda: NOW) as storage:
+        room = room_in(storage, ann, SMALL)
+        await room.claim(90)
+        await room.name(upload("a.png"), 90, now=1)
+        room.refuse()
+        room.end()
+    assert await store.upload_days.used(ann.id, 20_000) == 0
