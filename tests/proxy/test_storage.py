@@ -15,7 +15,7 @@ from gateway.store.transactions import url_of
 from tests.e2e.graphs import picture as picture_job
 from tests.house import House, Said, house, until
 from tests.isolation.things import form
-from tests.proxy.own_files import own, put, root_of
+from tests.proxy.own_files import own, picture, put, root_of
 
 MEBIBYTE = 1024 * 1024
 FILES = "/gateway/api/v1/files"
@@ -115,8 +115,13 @@ async def test_Q02_parallel_uploads(one: House, way: Any) -> None:
 
 async def test_an_upload_that_came_to_nothing_takes_no_room(one: House, apart: House) -> None:
     """A form that is cut short, refused by name or refused by ComfyUI leaves all the room as it was."""
+    original = '{"filename": "o.png", "type": "output"}'
     for built in (one, apart):
+        await own(built, "alice", "output", "o.png", picture())
         for _ in range(3):
+            data = form(b"x" * 900_000, "no-picture.png", original_ref=original)
+            said = await built.ask("POST", "/upload/mask", by="alice", data=data)
+            assert said.json()["error"]["message"] == "ComfyUI cannot make a mask of these files."
             assert (await chunked(built, "alice", 900_000, whole=False)).status == 400
             assert (await upload(built, "alice", 900_000, type="output")).status == 403
         await until(lambda built=built: not built.gateway._storage._under_way)
