@@ -120,7 +120,7 @@ class Uploads:
             room.refuse()
             raise _refusal(answer.status, masked=upload.masked)
         ref = _stored(upload.wanted, await _small(answer))
-        await room.land(ref)
+        await room.land(ref, upload.size, now=int(self._now() * 1000))
         return json_answer({"name": ref.filename, "subfolder": ref.subfolder, "type": ref.type})
 
 

@@ -147,11 +147,10 @@ class UploadRoom:
             )
         self._sent = _Sent(ref, size, now)
 
-    async def land(self, ref: FileRef) -> None:
-        """ComfyUI says that the file is there, under this name."""
-        assert self._sent is not None, "nothing lands that has no name"
-        await self._files.note_upload(self._user_id, ref, size=self._sent.size, now=self._sent.now)
-        self._space.land(self._sent.size)
+    async def land(self, ref: FileRef, size: int, *, now: int) -> None:
+        """ComfyUI says that the file is there, under this name; it may say so before it had the whole form."""
+        await self._files.note_upload(self._user_id, ref, size=size, now=now)
+        self._space.land(size)
         self._sent = None
 
     def refuse(self) -> None:

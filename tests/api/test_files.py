@@ -152,8 +152,8 @@ async def test_outputs_that_lie_elsewhere_stay_listed(one: House) -> None:
     assert told == [f"{name} [output]" for name in reversed(made)]
 
 
-async def test_I16_another_s_file_is_like_none(one: House) -> None:
-    """I16: deleting another's file, in any words, answers as deleting what does not exist, and the file stays."""
+async def test_another_s_file_is_like_none(one: House) -> None:
+    """Deleting another's file, in any words, answers as deleting what does not exist, and the file stays."""
     root = await root_of(one, "bob")
     await own(one, "bob", "output", "b.png", b"bob's")
     await own(one, "bob", "input", "b.png", b"bob's")
@@ -193,8 +193,8 @@ async def test_I16_another_s_file_is_like_none(one: House) -> None:
         ("output", "x" * 256, ""),
     ],
 )
-async def test_I12_names_that_lead_out_are_refused(one: House, type_: str, name: str, folder: str) -> None:
-    """I12: a name that is not canonical is `file_not_allowed`, alone and in a list, of which then nothing goes."""
+async def test_names_that_lead_out_are_refused(one: House, type_: str, name: str, folder: str) -> None:
+    """A name that is not canonical is `file_not_allowed`, alone and in a list, of which then nothing goes."""
     await own(one, "alice", "output", "good.png", b"x")
     said = await delete(one, "alice", type_, name, folder)
     assert (said.status, said.json()["error"]["type"]) == (403, "file_not_allowed")
@@ -247,8 +247,8 @@ async def test_T28_permissions(one: House) -> None:
     assert (await delete(one, "alice", "output", "a.png")).status == 204
 
 
-async def test_C01_a_cookie_needs_our_own_page(one: House) -> None:
-    """C01: with a session cookie deleting needs our own origin, and a list of files JSON."""
+async def test_a_cookie_needs_our_own_page(one: House) -> None:
+    """With a session cookie deleting needs our own origin, and a list of files JSON."""
     async with await Store.open(url_of(one.settings)) as store:
         alice = await store.users.by_name("alice")
         assert alice is not None

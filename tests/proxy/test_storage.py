@@ -98,8 +98,8 @@ async def test_an_upload_that_does_not_fit_is_refused(one: House) -> None:
 
 
 @pytest.mark.parametrize("way", [upload, chunked])
-async def test_Q02_parallel_uploads(one: House, way: Any) -> None:
-    """Q02: of twenty uploads at once no more pass than fit, with and without a declared length."""
+async def test_parallel_uploads(one: House, way: Any) -> None:
+    """Of twenty uploads at once no more pass than fit, with and without a declared length."""
 
     async def send(number: int) -> Said:
         return await (
@@ -176,8 +176,8 @@ async def test_a_day_s_bytes(apart: House) -> None:
     assert await apart.submit(picture_job(1), by="alice"), "jobs are not limited by it"
 
 
-async def test_Q01_a_day_s_bytes_in_parallel(apart: House) -> None:
-    """Q01: of twenty uploads at once no more bytes pass than the day has."""
+async def test_a_day_s_bytes_in_parallel(apart: House) -> None:
+    """Of twenty uploads at once no more bytes pass than the day has."""
     said = await asyncio.gather(*(upload(apart, "alice", 200_000, f"{number}.bin") for number in range(20)))
     passed = [answer.status for answer in said].count(200)
     assert 1 <= passed <= 5 and await bytes_of(apart, "alice") == passed * 200_000

@@ -326,8 +326,8 @@ async def test_E10_a_large_upload_is_streamed(gateway, comfyui, head_of, tmp_pat
     assert peak < 10 * MEBIBYTE
 
 
-async def test_E11_leaving_before_the_answer_counts(gateway, comfyui, tmp_path: Path, eventually) -> None:
-    """E11: a client that leaves when ComfyUI has the whole form, and before it answers, has used what it sent."""
+async def test_leaving_before_the_answer_counts(gateway, comfyui, tmp_path: Path, eventually) -> None:
+    """A client that leaves when ComfyUI has the whole form, and before it answers, has used what it sent."""
     asked = asyncio.Event()
 
     async def silent(connection) -> None:

@@ -71,8 +71,8 @@ def test_a_file_is_deleted_by_its_visible_name(path: Path, data: DataDirectory) 
     assert data.remove(ANN, FileRef("output", ANN.path, "b.png"))
 
 
-def test_I15_another_s_file_cannot_be_named(path: Path, data: DataDirectory) -> None:
-    """I15: whatever the name, another's file and nobody's stay."""
+def test_another_s_file_cannot_be_named(path: Path, data: DataDirectory) -> None:
+    """Whatever the name, another's file and nobody's stay."""
     theirs = put(path, BOB, output("b.png"))
     nobodys = path / "output" / "n.png"
     nobodys.write_text("x")

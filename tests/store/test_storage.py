@@ -70,7 +70,7 @@ async def land(room: UploadRoom, ref: FileRef, size: int) -> None:
     """An upload, from its first byte to its end."""
     await room.claim(size)
     await room.name(ref, size, now=1)
-    await room.land(ref)
+    await room.land(ref, size, now=1)
     room.end()
 
 
@@ -179,8 +179,8 @@ async def test_a_full_storage_takes_no_job(store: Store, mounted: Storage, path:
     await mounted.require_room(ann.id, SMALL)
 
 
-async def test_Q02_parallel_uploads_take_no_more_than_there_is(mounted: Storage, ann: User, bob: User) -> None:
-    """Q02: of many uploads at once only so many pass as fit, those of others apart."""
+async def test_parallel_uploads_take_no_more_than_there_is(mounted: Storage, ann: User, bob: User) -> None:
+    """Of many uploads at once only so many pass as fit, those of others apart."""
     allowance = Allowance(kept=55, per_day=0, uploads=1000)
 
     async def claimed(user: User) -> int:
@@ -236,7 +236,7 @@ async def test_a_stream_of_unknown_length_is_counted_ahead(store: Store, ann: Us
         assert await store.upload_days.used(ann.id, 20_000) == 80
         await room.claim(90, ahead=40)
         await room.name(upload("a.png"), 85, now=1)
-        await room.land(upload("a.png"))
+        await room.land(upload("a.png"), 85, now=1)
         room.end()
     assert await store.upload_days.used(ann.id, 20_000) == 85
 

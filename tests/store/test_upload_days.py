@@ -30,8 +30,8 @@ async def test_what_did_not_come_is_given_back(store: Store, ann: User) -> None:
     assert await days.used(ann.id, DAY + 1) == 0
 
 
-async def test_T19_a_clock_set_back_frees_nothing(store: Store, ann: User) -> None:
-    """T19: with yesterday's date the count of today goes on."""
+async def test_a_clock_set_back_frees_nothing(store: Store, ann: User) -> None:
+    """With yesterday's date the count of today goes on."""
     days = store.upload_days
     await days.take(ann.id, DAY, 90, limit=100)
     assert not await days.take(ann.id, DAY - 1, 20, limit=100)
@@ -39,8 +39,8 @@ async def test_T19_a_clock_set_back_frees_nothing(store: Store, ann: User) -> No
     assert await days.used(ann.id, DAY) == 100
 
 
-async def test_Q01_many_at_once_take_no_more(url: str, store: Store, ann: User) -> None:
-    """Q01: uploads at the same time, in several processes, are counted exactly."""
+async def test_many_at_once_take_no_more(url: str, store: Store, ann: User) -> None:
+    """Uploads at the same time, in several processes, are counted exactly."""
     async with await Store.open(url) as other:
         tries = [one.upload_days.take(ann.id, DAY, 10, limit=55) for one in (store, other) for _ in range(20)]
         assert sum(await asyncio.gather(*tries)) == 5
