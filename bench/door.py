@@ -15,11 +15,18 @@ from gateway.identity import tokens
 from gateway.store import Store, TokenRow
 
 # Limits that would end a measurement early, and the pack whose slow node is measured.
-# The shares, the ledger and all checks stay as an operator has them.
+# The shares, the ledger, the counting and all checks stay as an operator has them.
 _SETTINGS: Final = """
 [roles.member]
 max_queued = 1000000
 max_sockets = 10000
+rates.submit = "100000/second"
+rates.poll = "100000/second"
+rates.view = "100000/second"
+rates.upload = "100000/second"
+rates.socket = "100000/second"
+rates.static = "100000/second"
+rates.default = "100000/second"
 nodes = { trusted_packs = ["lab_slow"] }
 """
 

@@ -11,8 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from fastapi import FastAPI
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import api, web
 from gateway.comfy.table import Call
@@ -20,7 +19,11 @@ from gateway.config import Role, Settings
 from gateway.edge.access_log import AccessLog
 from gateway.edge.authentication import Authenticator
 from gateway.edge.boundary import Boundary
+from gateway.edge.counters import Counters
+from gateway.edge.door import Door
 from gateway.edge.issuing import Issuer
+from gateway.edge.logins import Logins
+from gateway.edge.own_door import OwnDoor
 from gateway.errors import NotFound, StoreUnavailable
 from gateway.identity.jwt import Keys
 from gateway.identity.passwords import Passwords
@@ -181,8 +184,10 @@ class Gateway:
             random_text=lambda: secrets.token_hex(16),
             now=self._clock,
         )
+        door = Door(Counters(), limits_of=self._limits_of, by_address=settings.address_rates)
         proxy = Proxy(
             authenticate=authenticator.authenticate,
+            spend=door.user,
             guard=guard,
             server=server,
             answers={**own.handlers(), **user_data.handlers(), **nodes.handlers(), "list_files": files.list_files},
@@ -192,18 +197,34 @@ class Gateway:
                 "upload_mask": uploads.mask,
                 **nodes.rewrites(),
             },
-            socket=Relay(works, settings, until_invalid=authenticator.ended, require_room=require_room),
+            socket=Relay(
+                works, settings, until_invalid=authenticator.ended, spend=door.user, require_room=require_room
+            ),
             extra_routes=lambda role: role_named(settings, role).routes,
             upload_limit=lambda role: role_named(settings, role).max_upload_mb * MEBIBYTE,
         )
-        pages = web.router(authenticator=authenticator, sessions=issuer, settings=settings)
+        logins = Logins(authenticator, door)
+        pages = web.router(authenticator=logins, sessions=issuer, settings=settings)
         listed = api.files_router(
             authenticator=authenticator, storage=storage, allowance_of=allowance_of, newest=settings.history_newest
         )
-        ours = api.control(authenticator=authenticator, tokens=issuer, ready=self._ready, routers=[pages, listed])
-        return Boundary(
-            Doors(proxy, ours), settings=settings, authenticate=authenticator.authenticate, access_log=self._access_log
+        ours = OwnDoor(
+            api.control(authenticator=logins, tokens=issuer, ready=self._ready, routers=[pages, listed]),
+            door=door,
+            authenticate=authenticator.authenticate,
+            public={**api.PUBLIC, **web.PUBLIC},
         )
+        return Boundary(
+            Doors(proxy, ours),
+            settings=settings,
+            authenticate=authenticator.authenticate,
+            door=door,
+            access_log=self._access_log,
+        )
+
+    def _limits_of(self, principal: Principal) -> Role:
+        """The limits of a caller: those of the role."""
+        return role_named(self._settings, principal.role)
 
     async def _owner(self, user_id: int) -> Owner:
         """What a job's owner may do with files, nodes and models, as the settings are now. Raises UserGone."""
@@ -224,7 +245,7 @@ class Gateway:
 class Doors:
     """Two applications behind one: everything below `/gateway` is ours, everything else is ComfyUI's."""
 
-    def __init__(self, proxy: Proxy, control: FastAPI) -> None:
+    def __init__(self, proxy: Proxy, control: ASGIApp) -> None:
         self._proxy, self._control = proxy, control
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -25,8 +25,8 @@ PASSWORD = "alice's own password"
 
 @pytest.fixture
 async def one(tmp_path: Path) -> AsyncIterator[House]:
-    """A gateway; alice has a password too."""
-    async with house(tmp_path) as built:
+    """A gateway that bears many strangers; alice has a password too."""
+    async with house(tmp_path, address_rates={"anonymous": "10000/minute"}) as built:
         async with await Store.open(url_of(built.settings)) as store:
             alice = await store.users.by_name("alice")
             assert alice is not None

@@ -5,6 +5,6 @@ It does not know ComfyUI, nor how a credential is proved.
 
 from gateway.api.application import control
 from gateway.api.files import files_router
-from gateway.api.routes import router
+from gateway.api.routes import PUBLIC, router
 
-__all__ = ["control", "files_router", "router"]
+__all__ = ["PUBLIC", "control", "files_router", "router"]

@@ -1,6 +1,7 @@
 """The routes of the control plane. They do not know how a credential is proved, nor what makes the gateway ready."""
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.security import OAuth2PasswordRequestForm
@@ -11,6 +12,12 @@ from gateway.identity.authenticator import Authenticator
 from gateway.identity.names import require_login
 from gateway.identity.principal import Principal
 
+PUBLIC: Final[Mapping[str, Literal["health", "login"]]] = {
+    "/gateway/healthz": "health",
+    "/gateway/readyz": "health",
+    "/gateway/api/v1/auth/token": "login",
+}
+"""What nobody has to log in for."""
 _REFUSED: dict[int | str, dict[str, Any]] = {401: {"model": Error}, 429: {"model": Error}}
 
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Literal
 
 Permission = Literal["read", "submit", "admin"]
-RateClass = Literal["submit", "poll", "view", "upload", "socket", "default"]
+RateClass = Literal["submit", "poll", "view", "upload", "socket", "static", "default"]
 
 
 class Becomes(StrEnum):
@@ -47,6 +47,7 @@ class Row:
     prefixes: tuple[str, ...] = ("", "/api")
     """Where ComfyUI has it."""
     limit: RateClass = "default"
+    """How it is counted: each class has its own rate."""
     json: bool = False
     """A cookie session must send application/json with a body: where ComfyUI's editor does (not for settings)."""
     static: bool = False
@@ -65,7 +66,8 @@ def completed(row: Row) -> Row:
     mutates = row.mutates or row.method not in ("GET", "HEAD")
     admin = row.needs == "admin" or row.becomes in (Becomes.ADMIN, Becomes.DENY)
     needs: Permission = "admin" if admin else "submit" if mutates else row.needs
-    return replace(row, needs=needs, mutates=mutates)
+    limit: RateClass = "static" if row.static else row.limit
+    return replace(row, needs=needs, mutates=mutates, limit=limit)
 
 
 PASS, BUILD, OWN, ADMIN, OFF, DENY = Becomes
@@ -177,7 +179,16 @@ def _manager() -> Iterator[Row]:
 def _static() -> Iterator[Row]:
     yield Row("GET", "/", PASS, static=True)
     for folder in ("assets", "scripts", "fonts", "cursor", "extensions", "templates", "docs"):
-        yield Row("GET", f"/{folder}/{{path:rest}}", PASS, prefixes=BARE, static=True, cacheable=True, free=True)
+        yield Row(
+            "GET",
+            f"/{folder}/{{path:rest}}",
+            PASS,
+            prefixes=BARE,
+            static=True,
+            cacheable=True,
+            free=True,
+            limit="static",
+        )
     path = "/workflow_templates/{pack}/{path:rest}"
     yield Row("GET", path, PASS, prefixes=API, static=True, cacheable=True, free=True)
     yield Row("GET", "/{path:file}", PASS, prefixes=BARE, static=True, cacheable=True)

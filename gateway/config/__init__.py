@@ -3,6 +3,19 @@ them.
 """
 
 from gateway.config.layers import FILE_NAME, ConfigError, load, origin_of
-from gateway.config.settings import Events, Origin, Permission, Role, Settings
+from gateway.config.settings import AddressRates, Events, Origin, Permission, Rates, Role, Settings, TokenRates
 
-__all__ = ["FILE_NAME", "ConfigError", "Events", "Origin", "Permission", "Role", "Settings", "load", "origin_of"]
+__all__ = [
+    "FILE_NAME",
+    "AddressRates",
+    "ConfigError",
+    "Events",
+    "Origin",
+    "Permission",
+    "Rates",
+    "Role",
+    "Settings",
+    "TokenRates",
+    "load",
+    "origin_of",
+]

@@ -14,6 +14,11 @@ from pydantic import SecretStr
 _MAPPED = ipaddress.ip_network("::ffff:0:0/96")
 """All of IPv4 in IPv6 clothes."""
 
+MOST_OF_A_RATE = 100_000
+"""As many times are kept in memory for whoever asks so often."""
+_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 24 * 3600}
+_RATE = re.compile(r"(\d{1,9}) ?(?:/| per) ?(?:(\d{1,9}) ?)?(second|minute|hour|day)s?", re.ASCII)
+
 
 def separated(value: object) -> object:
     """A list may be written as one string with commas: an environment variable has no other way."""
@@ -104,6 +109,17 @@ def _is_weak(data: bytes) -> bool:
     repeats = data in (data + data)[1:-1]
     placeholder = re.search(rb"change.?(me|this)|password|secret|example|default|insecure|-----begin", data.lower())
     return few_bytes or few_steps or repeats or placeholder is not None
+
+
+def rate(text: str) -> str:
+    """How often something may happen: one rate, in a form that the library `limits` reads, too, of at most a day."""
+    found = _RATE.fullmatch(text)
+    if found is None:
+        raise ValueError(f"“{text}” is not a rate such as “30/minute” or “100/10 seconds”")
+    amount, units, unit = int(found[1]), int(found[2] or 1), found[3]
+    if not 1 <= amount <= MOST_OF_A_RATE or not 1 <= units * _SECONDS[unit] <= _SECONDS["day"]:
+        raise ValueError(f"“{text}” is not between 1 and {MOST_OF_A_RATE} in at most a day")
+    return text
 
 
 def route(text: str) -> str:

@@ -19,6 +19,7 @@ from gateway.config.settings import Origin, Settings
 
 FILE_NAME: Final = "gateway.toml"
 _PREFIX: Final = "GATEWAY_"
+_TABLES: Final = ("address_rates", "roles")
 
 _LATER: Final = {"redis_url", "accel"}
 """Settings that are planned: refused with a word of their own, because to ignore a limit or a store in silence is
@@ -28,7 +29,6 @@ _LATER_IN_ROLES: Final = {
     "gpu_seconds_per_day",
     "max_job_seconds",
     "max_running",
-    "rates",
     "weight",
 }
 
@@ -96,17 +96,16 @@ def _from_environment(environ: Mapping[str, str], problems: list[str]) -> dict[s
     problems += [f"{name} (environment): is no setting" for name in sorted(ours) if name.upper() not in known]
     later = {key: ours[name] for key in _LATER for name in ours if name.upper() == f"{_PREFIX}{key.upper()}"}
     values = {**source(), **later}
-    if "roles" in values:
-        values["roles"] = _table(values["roles"], problems)
-    return values
+    tables: dict[str, Any] = {key: _table(key, values[key], problems) for key in _TABLES if key in values}
+    return {**values, **tables}
 
 
-def _table(text: str, problems: list[str]) -> Any:
+def _table(key: str, text: str, problems: list[str]) -> Any:
     """A table in an environment variable is written as JSON."""
     try:
         return json.loads(text)
     except ValueError:
-        problems.append(f"roles (environment {_PREFIX}ROLES): is not JSON")
+        problems.append(f"{key} (environment {_PREFIX}{key.upper()}): is not JSON")
         return {}
 
 

@@ -36,6 +36,7 @@ Networks = Annotated[
     tuple[Annotated[str, AfterValidator(checks.network)], ...], NoDecode, BeforeValidator(checks.separated)
 ]
 RoleName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Rate = Annotated[str, AfterValidator(checks.rate)]
 Routes = tuple[Annotated[str, AfterValidator(checks.route)], ...]
 
 
@@ -71,6 +72,50 @@ class Models(BaseModel):
     deny: tuple[str, ...] = ()
 
 
+class Rates(BaseModel):
+    """How often a user may do what, by class: "30/minute", "100/10 seconds". Windows slide: in no minute are there more
+    than 30. A page of ComfyUI's editor is some 400 `static` files; a `login` is one that succeeded.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    submit: Rate = "300/minute"
+    poll: Rate = "2000/10 seconds"
+    view: Rate = "2000/10 seconds"
+    upload: Rate = "600/minute"
+    login: Rate = "60/minute"
+    socket: Rate = "300/minute"
+    static: Rate = "10000/10 seconds"
+    default: Rate = "2000/10 seconds"
+
+
+class TokenRates(BaseModel):
+    """How often one token of a user may do what; None leaves it at what its user may."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    submit: Rate | None = None
+    poll: Rate | None = None
+    view: Rate | None = None
+    upload: Rate | None = None
+    login: Rate | None = None
+    socket: Rate | None = None
+    static: Rate | None = None
+    default: Rate | None = None
+
+
+class AddressRates(BaseModel):
+    """How often one address may do what needs no credential, or comes without a good one. A whole house or school may
+    have one address, and so does everybody behind a proxy that is not listed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    anonymous: Rate = "60/minute"
+    login: Rate = "300/minute"
+    page: Rate = "2000/10 seconds"
+
+
 class Role(BaseModel):
     """What a role may do, and its limits. Sizes are in 1024 * 1024 bytes.
 
@@ -88,6 +133,8 @@ class Role(BaseModel):
     upload_mb_per_day: Annotated[int, Field(ge=1)] = 500
     retention_days: Annotated[int, Field(ge=1)] | None = None
     """After how many days a user's own files are deleted; None keeps them for ever."""
+    rates: Rates = Rates()
+    token_rates: TokenRates = TokenRates()
     user_data_mb: Annotated[int, Field(ge=1)] = 100
     routes: Routes = ()
     events: Events = Events()
@@ -111,6 +158,7 @@ class Settings(BaseSettings):
     trusted_proxies: Networks = ()
     secret_key: Annotated[SecretStr, AfterValidator(checks.secret)] | None = None
     cors_origins: Servers = ()
+    address_rates: Annotated[AddressRates, NoDecode] = AddressRates()
     roles: Annotated[dict[RoleName, Role], NoDecode] = Field(default={}, validate_default=True)
     history_newest: Annotated[int, Field(ge=1)] = 200
     history_days: Annotated[int, Field(ge=1)] = 90

@@ -15,11 +15,13 @@ from gateway.edge.access_log import AccessLog
 from gateway.edge.addresses import TrustedProxies
 from gateway.edge.answer import mint_request_id
 from gateway.edge.cors import ALLOW, Cors
+from gateway.edge.door import Door
 from gateway.edge.exchange import Exchange
 from gateway.errors import GatewayError, NotFound
+from gateway.identity.principal import Principal
 from gateway.log import get_logger
 
-Authenticate = Callable[[Scope], Awaitable[object]]
+Authenticate = Callable[[Scope], Awaitable[Principal]]
 
 _OURS: Final = "/gateway"
 
@@ -31,14 +33,22 @@ class Boundary:
 
     `request_id`; `client_ip`; `secure`, whether the browser speaks https with us; `path_token`, text or None; and, for
     them to set, `principal`; `carried`, whether a credential other than a cookie came along; `own_origins`, those of
-    our own pages, for a cookie session; `reason`, why a request was refused, for the log.
+    our own pages, for a cookie session; `added`, headers for the answer, until it begins; `refusal`, the GatewayError
+    for a stranger who is let through to where it is said; `reason`, why a request was refused, for the log.
     """
 
     def __init__(
-        self, app: ASGIApp, *, settings: Settings, authenticate: Authenticate, access_log: AccessLog | None = None
+        self,
+        app: ASGIApp,
+        *,
+        settings: Settings,
+        authenticate: Authenticate,
+        door: Door,
+        access_log: AccessLog | None = None,
     ) -> None:
         self._app: Final = app
         self._authenticate: Final = authenticate
+        self._door: Final = door
         self._access_log: Final = access_log
         self._proxies: Final = TrustedProxies(settings.trusted_proxies)
         self._cors: Final = Cors(settings.cors_origins)
@@ -50,15 +60,17 @@ class Boundary:
             return
         scope = self._entered(scope)
         exchange = Exchange(scope, send, added=self._cors.headers(scope["headers"]))
+        scope["gateway"]["added"] = exchange.added
         try:
             if scope["type"] == "http" and scope["method"] == "OPTIONS":
                 await self._answer_options(scope, exchange)
             elif _take_path_token(scope, exchange):
                 await self._app(scope, receive, exchange.send)
             else:
+                await self._door.address(scope, "page")
                 await exchange.answer(308, [(b"location", scope["raw_path"] + b"/")])
         except GatewayError as error:
-            await exchange.refuse(error)
+            await exchange.refuse(await self._door.stranger(scope, error))
         except Exception as error:
             log.exception("request_failed", request_id=exchange.request_id)
             await exchange.refuse(GatewayError("The gateway failed.", reason=type(error).__name__))
@@ -78,6 +90,8 @@ class Boundary:
             "principal": None,
             "carried": False,
             "own_origins": frozenset(),
+            "added": [],
+            "refusal": None,
             "reason": "",
         }
         return {**scope, "gateway": about}
@@ -87,8 +101,10 @@ class Boundary:
         one.
         """
         headers = self._cors.preflight(scope["headers"])
-        if headers is None:
-            await self._authenticate(scope)
+        if headers is not None:
+            await self._door.address(scope, "page")
+        else:
+            await self._door.user(await self._authenticate(scope), "default", scope)
             headers = [(b"allow", ALLOW)]
         await exchange.answer(204, headers)
 

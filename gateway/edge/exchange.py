@@ -10,7 +10,7 @@ from starlette.types import Message, Scope, Send
 
 from gateway.edge.access_log import Line
 from gateway.edge.answer import Headers, answer_to
-from gateway.edge.navigation import is_navigation, login_address
+from gateway.edge.navigation import is_person, login_address
 from gateway.errors import GatewayError, Unauthenticated
 
 _STARTS: Final = frozenset({"http.response.start", "websocket.http.response.start", "websocket.accept"})
@@ -37,6 +37,8 @@ class Exchange:
         if kind in _STARTS:
             self._status = message.get("status", 101)
             headers = [field for field in message.get("headers", ()) if field[0] != b"x-request-id"]
+            if self._status == 429:
+                self._leave_to(headers)
             message = {**message, "headers": headers + self.added}
         elif kind == "http.response.body":
             if self._is_head:
@@ -56,7 +58,7 @@ class Exchange:
             await self._abort(error)
             return
         answer = answer_to(error, self.request_id)
-        if isinstance(error, Unauthenticated) and self._is_person():
+        if isinstance(error, Unauthenticated) and is_person(self._scope):
             await self.answer(303, [(b"location", self._login()), (b"cache-control", b"no-store")])
         else:
             await self.answer(answer.status, answer.headers, body=answer.body)
@@ -87,14 +89,14 @@ class Exchange:
             reason=self._reason or about["reason"],
         )
 
+    def _leave_to(self, headers: Headers) -> None:
+        """A refusal says what is left of the limit that refused, not of another one that the request was within."""
+        if any(name.lower() == b"ratelimit-limit" for name, _ in headers):
+            self.added[:] = [field for field in self.added if not field[0].startswith(b"ratelimit-")]
+
     async def _abort(self, error: GatewayError) -> None:
         if self._scope["type"] == "websocket" and not self._is_closed:
             await self._send({"type": "websocket.close", "code": error.close_code})
-
-    def _is_person(self) -> bool:
-        if self._scope["type"] != "http" or self._scope["gateway"]["carried"]:
-            return False
-        return is_navigation(method=self._scope["method"], headers=self._scope["headers"])
 
     def _login(self) -> bytes:
         return login_address(raw_path=self._scope["raw_path"], query=self._scope["query_string"]).encode("ascii")

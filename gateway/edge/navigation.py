@@ -7,6 +7,8 @@ Everything else gets a 401 that a program can read: a redirect would look like s
 from collections.abc import Iterable
 from urllib.parse import quote
 
+from starlette.types import Scope
+
 LOGIN = "/gateway/login"
 
 
@@ -20,6 +22,13 @@ def is_navigation(*, method: str, headers: Iterable[tuple[bytes, bytes]]) -> boo
             fields.get(b"sec-fetch-mode") == b"navigate" and fields.get(b"sec-fetch-dest", b"document") == b"document"
         )
     return fields.get(b"x-requested-with") is None
+
+
+def is_person(scope: Scope) -> bool:
+    """Whether a refused request can be sent to the login page: its only credential, if any, is a cookie."""
+    if scope["type"] != "http" or scope["gateway"]["carried"]:
+        return False
+    return is_navigation(method=scope["method"], headers=scope["headers"])
 
 
 def login_address(*, raw_path: bytes, query: bytes) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
-from gateway.comfy.table import Becomes, Call, read
+from gateway.comfy.table import Becomes, Call, RateClass, read
 from gateway.errors import InvalidRequest, MethodNotAllowed, NotFound, RouteNotAllowed
 from gateway.identity.credentials import without_token
 from gateway.identity.principal import Principal
@@ -27,22 +27,25 @@ BODILESS: Final = frozenset({"GET", "HEAD"})
 
 Authenticate = Callable[[Scope], Awaitable[Principal]]
 Guard = Callable[[Principal, Call, Scope], None]
+Spend = Callable[[Principal, RateClass, Scope], Awaitable[None]]
 Socket = Callable[[Call, Principal, Scope, Receive, Send], Awaitable[None]]
 
 
 class Proxy:
     """ComfyUI's whole address space, as an ASGI application; refusals leave as GatewayErrors.
 
-    `guard` raises when the principal may not. `answers` are the handlers of the rows that we answer, `rewrites` those
-    of the rows that are asked in other words, `socket` takes over websockets. `extra_routes` and `upload_limit` (in
-    bytes) are looked up by role, `silence` is how many seconds ComfyUI may say nothing. An error after the first byte
-    of an answer leaves too, and the connection must then be aborted, so that nobody takes half a file for a whole one.
+    `spend` raises when the principal asks too often, `guard` when it may not. `answers` are the handlers of the rows
+    that we answer, `rewrites` those of the rows that are asked in other words, `socket` takes over websockets.
+    `extra_routes` and `upload_limit` (in bytes) are looked up by role, `silence` is how many seconds ComfyUI may say
+    nothing. An error after the first byte of an answer leaves too, and the connection must then be aborted, so that
+    nobody takes half a file for a whole one.
     """
 
     def __init__(
         self,
         *,
         authenticate: Authenticate,
+        spend: Spend,
         guard: Guard,
         server: Server,
         answers: Answers,
@@ -53,6 +56,7 @@ class Proxy:
         silence: float = SILENCE_SECONDS,
     ) -> None:
         self._authenticate = authenticate
+        self._spend = spend
         self._guard = guard
         self._server = server
         self._answers = answers
@@ -66,11 +70,12 @@ class Proxy:
         """Carry one request to whoever answers it. Raises GatewayError; a client that left is no error."""
         known = look_up(scope)  # 1. what is asked
         principal = await self._authenticate(scope)  # 2. who asks, before a byte of the body is read
+        await self._spend(principal, known.row.limit if known else "default", scope)  # 3. not too often
         call = known or look_up_for(scope, self._extra_routes(principal.role))  # a stranger never learns which exist
-        self._guard(principal, call, scope)  # 3. may they
+        self._guard(principal, call, scope)  # 4. may they
         try:
             if scope["type"] == "websocket" or call.row.answer == "socket":
-                await self._open_socket(call, principal, scope, receive, send)  # 4. answered by us:
+                await self._open_socket(call, principal, scope, receive, send)  # 5. answered by us:
             elif call.row.becomes in (Becomes.BUILD, Becomes.OFF):
                 await self._answer(call, principal, scope, receive, send)
             elif call.row.becomes in (Becomes.PASS, Becomes.ADMIN, Becomes.OWN):
@@ -83,7 +88,7 @@ class Proxy:
     async def _forward(self, call: Call, principal: Principal, scope: Scope, receive: Receive, send: Send) -> None:
         body = self._body(call, principal, scope, receive)
         asked = Asked(call, principal, scope["headers"], receive)
-        wanted = await self._rewritten(asked, body)  # 5. in the caller's own terms,
+        wanted = await self._rewritten(asked, body)  # 6. in the caller's own terms,
         try:
             await self._exchange(asked, wanted, body, send)
         finally:
@@ -100,11 +105,11 @@ class Proxy:
             idle_timeout=self._silence,
         )
         async with Departure(asked.receive, body):
-            answer = await self._server.exchange(outgoing)  # 6. asked
+            answer = await self._server.exchange(outgoing)  # 7. asked
             try:
                 ours = await wanted.replaced(answer)
                 if ours is None:
-                    last = await stream_back(answer, call, asked.principal, send)  # 7. streamed back
+                    last = await stream_back(answer, call, asked.principal, send)  # 8. streamed back
             finally:
                 await answer.release()
         if ours is not None:

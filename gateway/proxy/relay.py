@@ -16,7 +16,7 @@ from gateway.comfy import events, prompt
 from gateway.comfy.events import Execute, Hello
 from gateway.comfy.prompt import Limits
 from gateway.comfy.query import query_values
-from gateway.comfy.table import Call
+from gateway.comfy.table import Call, RateClass
 from gateway.config import Settings
 from gateway.errors import GatewayError, InvalidRequest, TooMany
 from gateway.identity.principal import Principal
@@ -24,18 +24,25 @@ from gateway.jobs.desk import cancelled
 from gateway.jobs.hub import Listener
 from gateway.jobs.post import Refused
 from gateway.jobs.works import Works
+from gateway.policy.balance import Balance
 
 STUCK_SECONDS: Final = 10.0
+SOCKET_SECONDS: Final = 5.0
+"""When to try again with too many sockets open: nobody knows when one of them is closed."""
 TOO_SLOW: Final = 1013
 BAD_TOKEN: Final = 4401
 MAX_CLIENT_ID: Final = 3000
 
+TOO_OFTEN: Final = 4429
+
 UntilInvalid = Callable[[Principal], Awaitable[None]]
+Spend = Callable[[Principal, RateClass], Awaitable[None]]
 
 
 class Relay:
-    """Serves `/ws` for one gateway. `until_invalid` returns when the principal's credential is revoked or has
-    expired; `require_room` raises StorageFull for who may make no more files."""
+    """Serves `/ws` for one gateway. `until_invalid` returns when the principal's credential is revoked or has expired,
+    `spend` raises TooMany for messages that come too often, `require_room` StorageFull for who may make no more files.
+    """
 
     def __init__(
         self,
@@ -43,10 +50,11 @@ class Relay:
         settings: Settings,
         *,
         until_invalid: UntilInvalid,
+        spend: Spend,
         require_room: Callable[[Principal], Awaitable[None]],
     ) -> None:
-        self._works, self._settings = works, settings
-        self._until_invalid, self._require_room = until_invalid, require_room
+        self._works, self._settings, self._until_invalid = works, settings, until_invalid
+        self._spend, self._require_room = spend, require_room
         self._limits = Limits(max_bytes=settings.max_prompt_mb * 1024 * 1024)
 
     async def __call__(self, call: Call, principal: Principal, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,7 +65,8 @@ class Relay:
             raise TooMany(
                 f"You have {role.max_sockets} sockets open, which is as many as you may have.",
                 details="Close one first.",
-                headers={"Retry-After": "5"},
+                extra_info={"limit": role.max_sockets, "current": role.max_sockets},
+                headers=Balance(role.max_sockets, 0, SOCKET_SECONDS).refusal_headers(),
             )
         listener = Listener(user_id=principal.user_id, sid=_sid(call))
         await receive()
@@ -114,9 +123,13 @@ class Relay:
 
     async def _read(self, listener: Listener, principal: Principal, receive: Receive) -> int | None:
         """Flags count only in the first message that is JSON; `execute` is ours, all else is passed over, as ComfyUI
-        does."""
+        does. Each message counts like a request, so that a flood of them ends the socket."""
         heard_json = False
         while (message := await receive())["type"] == "websocket.receive":
+            try:
+                await self._spend(principal, "default")
+            except TooMany:
+                return TOO_OFTEN
             said = events.read_client_message(message.get("text") or "")
             if isinstance(said, Hello) and not heard_json:
                 self._greet(listener, principal, said)
@@ -136,6 +149,7 @@ class Relay:
         try:
             if "submit" not in principal.permissions:
                 raise InvalidRequest("This token may not submit jobs.")
+            await self._spend(principal, "submit")
             submission = prompt.from_execute(wish.data, client_id=listener.sid, limits=self._limits)
             await self._require_room(principal)
             cap = self._settings.roles[principal.role].max_queued

@@ -1,5 +1,5 @@
 """Pages for people: login, logout, who am I. It does not know ComfyUI, nor how a credential is proved."""
 
-from gateway.web.pages import router
+from gateway.web.pages import PUBLIC, router
 
-__all__ = ["router"]
+__all__ = ["PUBLIC", "router"]

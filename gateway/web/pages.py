@@ -1,8 +1,8 @@
 """The pages and what their forms do. They know no ComfyUI and no database; who asks is for the authenticator to say."""
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request
@@ -22,6 +22,12 @@ from gateway.web.returning import HOME, local_path
 from gateway.web.session_cookie import clear_cookie, only_cookie, set_cookie
 
 _LOGIN: Final = "/gateway/login"
+PUBLIC: Final[Mapping[str, Literal["page", "login"]]] = {
+    "/gateway": "page",
+    _LOGIN: "login",
+    "/gateway/logout": "page",
+}
+"""What nobody has to log in for, but for the static files; what is posted to the login page is a login."""
 _MAX_FORM: Final = 16 * 1024
 _WRONG: Final = "The name or the password is wrong."
 _BOTH: Final = ["GET", "HEAD"]

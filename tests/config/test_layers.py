@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import ConfigError, Settings, load, origin_of
+from gateway.config import AddressRates, ConfigError, Rates, Settings, load, origin_of
 
 HOME = {"HOME": "/home/ann"}
 
@@ -150,9 +150,12 @@ def test_what_is_planned_is_said_so(name: str, tmp_path: Path) -> None:
 
 def test_planned_limits_of_roles_are_said_so(tmp_path: Path) -> None:
     """A limit that is not enforced yet is refused, once, by its name."""
-    toml = '[roles.member]\ngpu_seconds_per_day = 3600\nrates = { submit = "1/second", view = "9/second" }\n'
+    toml = "[roles.member]\ngpu_seconds_per_day = 3600\nstorage_mb = 5\n"
     found = problems(tmp_path=tmp_path, toml=toml)
-    assert sorted(line.split(" ")[0] for line in found) == ["roles.member.gpu_seconds_per_day", "roles.member.rates"]
+    assert sorted(line.split(" ")[0] for line in found) == [
+        "roles.member.gpu_seconds_per_day",
+        "roles.member.storage_mb",
+    ]
     assert all(line.endswith("is not available yet") for line in found)
 
 
@@ -186,3 +189,30 @@ def test_a_role_says_which_nodes_and_models(tmp_path: Path) -> None:
     assert (member.models.allow, member.models.deny) == (("*",), ("loras/private/*",))
     (problem,) = problems(toml='[roles.member.nodes]\ntrust = ["a"]\n', tmp_path=tmp_path)
     assert "nodes" in problem and "trust" in problem
+
+
+def test_rates_that_are_none_are_said_so(tmp_path: Path) -> None:
+    """A rate that cannot be read, or is out of bounds, is a problem with its key, like any other; classes too."""
+    rates = '{ submit = "often", poll = "0/second", view = "1/month", upload = "1/2 days", nonsense = "1/second" }'
+    toml = f'[roles.member]\nrates = {rates}\ntoken_rates = {{ default = "1" }}\n[address_rates]\nlogin = "5/5/5"\n'
+    found = problems(tmp_path=tmp_path, toml=toml)
+    classes = ("rates.submit", "rates.poll", "rates.view", "rates.upload", "rates.nonsense", "token_rates.default")
+    wanted = sorted(("address_rates.login", *(f"roles.member.{name}" for name in classes)))
+    assert sorted(line.split(" ")[0] for line in found) == wanted
+    assert "“often” is not a rate such as “30/minute”" in "".join(found)
+
+
+def test_rates_of_a_role_and_of_addresses(tmp_path: Path) -> None:
+    """What a table of rates does not name keeps its default; the environment has the tables as JSON."""
+    settings = given(
+        tmp_path,
+        '[roles.member]\nrates = { submit = "30 per 2 minutes" }\n',
+        {"GATEWAY_ADDRESS_RATES": '{"login": "5/minute"}'},
+    )
+    assert settings.roles["member"].rates == Rates(submit="30 per 2 minutes")
+    assert settings.roles["member"].token_rates.submit is None
+    assert settings.address_rates == AddressRates(login="5/minute")
+    assert origin_of(settings, "address_rates.login") == "environment"
+    assert problems(tmp_path=tmp_path, environ={"GATEWAY_ADDRESS_RATES": "{"}) == [
+        "address_rates (environment GATEWAY_ADDRESS_RATES): is not JSON"
+    ]

@@ -11,7 +11,10 @@ from starlette.types import Message, Receive, Scope, Send
 from gateway.config import Settings
 from gateway.edge.access_log import AccessLog
 from gateway.edge.boundary import Boundary
+from gateway.edge.counters import Counters
+from gateway.edge.door import Door
 from gateway.errors import Forbidden, LockedOut, NotFound, TokenExpired, Unauthenticated
+from gateway.identity.principal import Principal
 from tests.edge.live import Brisk, Live, live
 from tests.edge.test_protocol import UPGRADE, get, post
 
@@ -64,19 +67,25 @@ class Stage:
         raise TokenExpired("Over.")
 
 
-async def authenticate(scope: Scope) -> object:
+async def authenticate(scope: Scope) -> Principal:
     if not any(name == b"x-api-key" for name, _ in scope["headers"]):
         raise Unauthenticated("Log in.", headers=CHALLENGE)
-    return object()
+    return Principal(1, "alice", "member", frozenset(), "token", "abcdefgh", None)
+
+
+def door(settings: Settings) -> Door:
+    return Door(Counters(), limits_of=lambda _principal: settings.roles["member"], by_address=settings.address_rates)
 
 
 @contextmanager
 def behind(tmp_path: Path, lines: list[str] | None = None, **settings: Any) -> Iterator[tuple[Live, Stage]]:
     stage, written = Stage(), [] if lines is None else lines
+    chosen = Settings(data_dir=tmp_path, **settings)
     boundary = Boundary(
         stage,
-        settings=Settings(data_dir=tmp_path, **settings),
+        settings=chosen,
         authenticate=authenticate,
+        door=door(chosen),
         access_log=AccessLog(write=written.append),
     )
     with live(Brisk, app=boundary) as running:
@@ -240,6 +249,21 @@ def test_C14_cors(tmp_path: Path) -> None:
         assert len(stage.scopes) == 6
 
 
+def test_R01_what_the_boundary_answers_itself_is_counted(tmp_path: Path) -> None:
+    """Questions of browsers for a listed site, a path token without its slash, and bad addresses have a limit, too."""
+    listed, asks = b"Origin: https://app.example", b"Access-Control-Request-Method: POST"
+    few = {"page": "2/hour", "anonymous": "1/hour"}
+    with behind(tmp_path, cors_origins=("https://app.example",), address_rates=few) as (running, stage):
+        preflight = get(b"/fine", listed, asks).replace(b"GET", b"OPTIONS")
+        assert [running.ask(preflight).status, running.ask(get(b"/gateway/t/cgw_x")).status] == [204, 308]
+        assert [running.ask(preflight).status, running.ask(get(b"/gateway/t/cgw_x")).status] == [429, 429]
+        assert [running.ask(get(b"/gateway/t/cgw_x/gateway/")).status for _ in range(2)] == [404, 429]
+        refused = running.ask(get(b"/gateway/t/cgw_x/gateway/", listed))
+        assert refused.headers["ratelimit-limit"] == "1" and refused.json["error"]["type"] == "rate_limited"
+        assert b"RateLimit-Limit" in refused.headers["access-control-expose-headers"].encode()
+        assert stage.scopes == []
+
+
 def test_H01_H02_addresses(tmp_path: Path) -> None:
     """The address below is the peer's, or what a listed proxy says; and so is whether it is https."""
     forwarded = (b"X-Forwarded-For: 6.6.6.6, 1.2.3.4", b"X-Forwarded-Proto: https")
@@ -279,7 +303,8 @@ async def test_head_has_no_body_on_any_server(tmp_path: Path) -> None:
     async def receive() -> Message:
         return {"type": "http.request", "body": b"", "more_body": False}
 
-    boundary = Boundary(Stage(), settings=Settings(data_dir=tmp_path), authenticate=authenticate)
+    settings = Settings(data_dir=tmp_path)
+    boundary = Boundary(Stage(), settings=settings, authenticate=authenticate, door=door(settings))
     for path in (b"/fine", b"/hidden"):
         scope: Scope = {
             "type": "http",
@@ -303,7 +328,8 @@ async def test_lifespan_passes(tmp_path: Path) -> None:
     async def nothing(*_message: object) -> Any:
         return {}
 
-    await Boundary(app, settings=Settings(data_dir=tmp_path), authenticate=authenticate)(
+    settings = Settings(data_dir=tmp_path)
+    await Boundary(app, settings=settings, authenticate=authenticate, door=door(settings))(
         {"type": "lifespan"}, nothing, nothing
     )
     assert seen == ["lifespan"]

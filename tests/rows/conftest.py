@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from gateway.config import Rates
 from gateway.identity.passwords import Passwords
 from gateway.identity.tokens import mint
 from gateway.store import Store, TokenRow
@@ -23,9 +24,13 @@ from tests.rows.nginx import PROXY_ADDRESS, start_nginx
 from tests.rows.odd import Odd
 
 PEOPLE = {"alice": "member", "bob": "member", "root": "admin"}
+# Thousands of odd requests in a minute are no more than an ordinary user's here; the rates have tests of their own.
+RATES = ", ".join(f'{name} = "100000/second"' for name in Rates.model_fields)
 SETTINGS = f"""
 trusted_proxies = ["{PROXY_ADDRESS}"]
+address_rates = {{ anonymous = "100000/minute", login = "100000/minute" }}
 [roles.member]
+rates = {{ {RATES} }}
 nodes = {{ trusted_packs = ["lab_slow"] }}
 """
 

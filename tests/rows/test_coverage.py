@@ -20,11 +20,14 @@ ROWS = {
     "framing": _ids("S", "1 2 3 4 5 6 7 8 9 10 12 13 14 15 16 18 19 20 21 23 24 25"),
     "tokens and accounts": _ids("T", "1 2 3 4 5 6 7 8 9 10 12 14 15 17 18 19 20 21 22 23 24 25 26 27 28 29 30"),
     "prompts": _ids("D", "1 2 3 4 5 6 7 9 10 11 12"),
+    "rates": _ids("R", "1 2 3 4 5 6 7 9 10 11 12 13 14"),
 }
 """The rows that concern one gateway in front of one ComfyUI."""
 
 NOT_YET = {
     "S24": "it names a program from elsewhere; until there is a tool of our own, S25 mutates requests in its place",
+    "R10": "the counters are in this process's memory, which is never down; their sharing comes with Redis",
+    "R13": "there is one gateway; a second one comes with Redis",
     "T26": "there is one gateway; a second one comes with Redis",
 }
 """Rows without a test, and what they wait for."""

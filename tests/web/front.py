@@ -17,12 +17,17 @@ import orjson
 import uvicorn
 from multidict import CIMultiDict
 
+from gateway.api import PUBLIC as API
 from gateway.api import control
 from gateway.config import Settings
 from gateway.edge.access_log import AccessLog
 from gateway.edge.authentication import Authenticator
 from gateway.edge.boundary import Boundary
+from gateway.edge.counters import Counters
+from gateway.edge.door import Door
 from gateway.edge.issuing import Issuer
+from gateway.edge.logins import Logins
+from gateway.edge.own_door import OwnDoor
 from gateway.edge.protocol import GuardedProtocol
 from gateway.edge.slowdown import Pace, Slowdown
 from gateway.identity import tokens
@@ -30,7 +35,7 @@ from gateway.identity.jwt import Key, Keys
 from gateway.identity.passwords import Passwords
 from gateway.log import configure
 from gateway.store import Store, TokenRow, User
-from gateway.web import router
+from gateway.web import PUBLIC, router
 
 PATIENCE = 10.0
 PASSWORD = "correct horse"
@@ -130,11 +135,18 @@ async def front(directory: Path, **options: Any) -> AsyncIterator[Front]:
         slowdown = Slowdown(pace=Pace(steps=((1_000_000, 0.01),)))
         authenticator = Authenticator(store, keys, settings, passwords=CHEAP, slowdown=slowdown)
         issuer = Issuer(store, keys=keys, settings=settings, clock=time.time, random=secrets.token_bytes)
-        pages = router(authenticator=authenticator, sessions=issuer, settings=settings)
-        app = control(authenticator=authenticator, tokens=issuer, ready=ready, routers=[pages])
+        door = Door(
+            Counters(),
+            limits_of=lambda principal: settings.roles[principal.role],
+            by_address=settings.address_rates,
+        )
+        logins = Logins(authenticator, door)
+        pages = router(authenticator=logins, sessions=issuer, settings=settings)
+        app = control(authenticator=logins, tokens=issuer, ready=ready, routers=[pages])
         boundary = Boundary(
-            app,
+            OwnDoor(app, door=door, authenticate=authenticator.authenticate, public={**API, **PUBLIC}),
             settings=settings,
+            door=door,
             authenticate=authenticator.authenticate,
             access_log=AccessLog(write=lines.append),
         )
