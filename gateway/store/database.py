@@ -141,9 +141,14 @@ def _refuse_newer() -> None:
 
 
 def _make_file(path: Path) -> None:
-    """An empty file that only its owner can read, before SQLite makes one with the process's wider mode."""
+    """An empty file that only its owner can read, before SQLite makes one with the process's wider mode.
+
+    One that is there is not touched: to close a file drops all the locks that this process has on it, SQLite's too, and
+    another process then takes the log of a database away that is in use.
+    """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        if not path.exists():
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except OSError as error:
         raise StoreUnavailable(f"The database {path} cannot be made: {error.strerror}.", sent=False) from error

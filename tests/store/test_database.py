@@ -166,3 +166,18 @@ asyncio.run(main())
     answers = [await asyncio.wait_for(process.communicate(), 60) for process in running]
     assert [process.returncode for process in running] == [0, 0, 0]
     assert len({out for out, _ in answers}) == 1
+
+
+async def test_opening_again_drops_no_locks(url: str) -> None:
+    """A process that opens its database a second time keeps its locks, so that another process, as a command is one,
+    does not take the log away when it leaves."""
+    path = path_of(url)
+    look = f"import sqlite3; c = sqlite3.connect({str(path)!r}); c.execute('SELECT * FROM users').fetchall(); c.close()"
+    async with await Store.open(url) as store:
+        await store.servers.client_id("http://a:1", lambda: "x")
+        again = await Store.open(url)
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", look)
+        assert await asyncio.wait_for(process.wait(), 30) == 0
+        assert path.with_name(f"{path.name}-wal").exists()
+        await again.close()
+        assert await store.servers.client_id("http://a:1", lambda: "y") == "x"
