@@ -16,6 +16,7 @@ from gateway.jobs.post import Refused, post, submission_of
 from gateway.jobs.settle import SECRETS_LOST, Settler
 from gateway.log import get_logger
 from gateway.policy import fairness
+from gateway.policy.fairness import Standing
 from gateway.store.ledger import Job
 
 LOOK_SECONDS: Final = 5.0
@@ -59,7 +60,9 @@ class Dispatcher:
     async def _fill(self) -> None:
         while self._may_hand_over() and self._desk.board.waiting():
             virtual = await self._desk.ledger.virtual_times()
-            chosen = fairness.next_job(self._desk.board.waiting(), virtual)
+            standings = {user_id: Standing(virtual_ms) for user_id, virtual_ms in virtual.items()}
+            board = self._desk.board
+            chosen = fairness.next_job(board.waiting(), standings, held=board.held(), places=PLACES)
             live = self._desk.board.get(chosen.prompt_id) if chosen else None
             if live is None:
                 return

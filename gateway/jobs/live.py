@@ -162,6 +162,10 @@ class Board:
         """The jobs that ComfyUI has, or may have."""
         return [live for live in self._jobs.values() if live.placed]
 
+    def held(self) -> Counter[int]:
+        """How many jobs of each user ComfyUI has, or may have."""
+        return Counter(live.user_id for live in self._jobs.values() if live.placed)
+
     def waiting(self) -> list[Waiting]:
         """The queue, for `fairness`."""
         return [

@@ -20,6 +20,7 @@ from gateway.jobs.look import PARKING, Place
 from gateway.jobs.park import accepted, leave, outputs_of, to_unknown
 from gateway.jobs.post import Refused, post
 from gateway.policy import fairness
+from gateway.policy.fairness import Standing
 from gateway.store.ledger import MOST_BYTES, Job, NewJob
 from gateway.store.shares import Joining
 
@@ -158,13 +159,10 @@ class Submitter:
 def _starts_at(
     user_id: int, others: Collection[int], virtual: Mapping[int, float], charges: Mapping[int, int]
 ) -> float:
-    """Where a newly active user starts: no credit for the time away.
-
-    The active ones stand where they stood before the jobs that the server has now. With the estimates for these counted
-    in, whoever came while one ran would start behind all the jobs that fit into a wrong estimate.
-    """
-    active = [fairness.charged(virtual.get(user, 0.0), -charges.get(user, 0), EQUAL_WEIGHT) for user in others]
-    return fairness.joining(virtual.get(user_id, 0.0), active, max(virtual.values(), default=0.0))
+    """Where a newly active user starts; everybody has the same weight."""
+    standings = {user: Standing(virtual_ms) for user, virtual_ms in virtual.items()}
+    idle_clock_ms = max(virtual.values(), default=0.0)
+    return fairness.joining(user_id, standings, active=others, open_ms=charges, idle_clock_ms=idle_clock_ms)
 
 
 def _no_server() -> NoServer:

@@ -120,7 +120,7 @@ def accept(
 
 def _charge(connection: Connection, job: Owned, *, estimate: Estimate, weight: float) -> None:
     """Charge a job that the server has, once."""
-    cost = estimate(shares.recent_costs(connection, job.user_id))
+    cost = estimate((), shares.recent_costs(connection, job.user_id))
     given = {"this": job.prompt_id, "expect": _AT_SERVER, "cost": cost}
     if connection.execute(_CHARGE, given).rowcount:
         shares.correct(connection, job.user_id, cost / weight)
@@ -128,7 +128,7 @@ def _charge(connection: Connection, job: Owned, *, estimate: Estimate, weight: f
 
 def hand(connection: Connection, job: Owned, *, estimate: Estimate, weight: float, server: str) -> Job | None:
     """See `Ledger.hand`."""
-    cost = estimate(shares.recent_costs(connection, job.user_id))
+    cost = estimate((), shares.recent_costs(connection, job.user_id))
     row = connection.execute(_HAND, {"this": job.prompt_id, "cost": cost, "at": server}).one_or_none()
     if row is None:
         return None

@@ -15,8 +15,9 @@ from gateway.store.tables import jobs, shares
 
 Joining = Callable[[Mapping[int, float], Mapping[int, int]], float]
 """Where a newly active user starts, in weighted GPU milliseconds: of everybody's virtual times and open charges."""
-Estimate = Callable[[Sequence[int]], int]
-"""What a job will cost, in GPU milliseconds: of what the user's last ones did."""
+Estimate = Callable[[Sequence[int], Sequence[int]], int]
+"""What a job will cost, in GPU milliseconds: of what the user's last ones of the same shape did, and the last ones of
+all shapes."""
 
 LAST: Final = 5
 """So many of a user's last jobs make the estimate."""

@@ -81,7 +81,7 @@ async def finished(ledger: Ledger, job: Job, state: str = "succeeded", *, gpu_ms
 
 
 def costing(milliseconds: int) -> Estimate:
-    return lambda _last: milliseconds
+    return lambda _same, _last: milliseconds
 
 
 async def recent_costs(ledger: Ledger, user: User) -> list[int]:
