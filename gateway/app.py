@@ -36,6 +36,7 @@ from gateway.policy.access import decide
 from gateway.policy.allowance import MEBIBYTE, Allowance, allowance
 from gateway.policy.nodes import node_policy
 from gateway.policy.origin import require_json, require_same_origin
+from gateway.policy.terms import terms
 from gateway.proxy.answers import OwnAnswers
 from gateway.proxy.comfy_version import ComfyVersion
 from gateway.proxy.files import OwnFiles
@@ -230,7 +231,7 @@ class Gateway:
         """What a job's owner may do with files, nodes and models, as the settings are now. Raises UserGone."""
         assert self._store is not None, "jobs are started with the store open"
         role = role_named(self._settings, await self._store.roles.of(user_id))
-        return Owner(user_id, await self._store.roots.of(user_id), node_policy(role, role.permissions))
+        return Owner(user_id, await self._store.roots.of(user_id), node_policy(role, role.permissions), terms(role))
 
     async def _ready(self) -> dict[str, bool]:
         """Whether requests find what they need: a database that answers, a ComfyUI that takes jobs."""

@@ -27,9 +27,6 @@ worse.
 """
 _LATER_IN_ROLES: Final = {
     "gpu_seconds_per_day",
-    "max_job_seconds",
-    "max_running",
-    "weight",
 }
 
 KeyPath = tuple[str, ...]

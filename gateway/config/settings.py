@@ -116,15 +116,24 @@ class AddressRates(BaseModel):
     page: Rate = "2000/10 seconds"
 
 
-class Role(BaseModel):
-    """What a role may do, and its limits. Sizes are in 1024 * 1024 bytes.
+AtLeastOne = Annotated[int, Field(ge=1)]
 
+
+class Role(BaseModel):
+    """What a role may do, and its limits; None is no limit. Sizes are in 1024 * 1024 bytes.
+
+    `weight` is the share in the fair queue, and of two priorities the higher one always goes first. `max_running` are
+    jobs at a server at a time. A pixel cap is for one picture, a cap on the batch or the steps for one node.
     `storage_mb` and `retention_days` count where `comfyui_files` is set, `upload_mb_per_day` where it is not.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     permissions: frozenset[Permission]
+    weight: Annotated[float, Field(ge=0.001, le=1000, allow_inf_nan=False)] = 1.0
+    priority: Annotated[int, Field(ge=-100, le=100)] = 0
+    max_running: AtLeastOne | None = None
+    max_job_seconds: AtLeastOne | None = None
     max_queued: Annotated[int, Field(ge=1)] = 100
     max_upload_mb: Annotated[int, Field(ge=1)] = 100
     max_sockets: Annotated[int, Field(ge=1)] = 32

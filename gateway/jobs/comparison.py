@@ -10,7 +10,7 @@ from typing import Final
 from gateway.jobs import look
 from gateway.jobs.cancel import Canceller
 from gateway.jobs.catalogue import Catalogue
-from gateway.jobs.desk import EQUAL_WEIGHT, Desk
+from gateway.jobs.desk import Desk
 from gateway.jobs.live import Live
 from gateway.jobs.look import Sighting
 from gateway.jobs.park import COMING, handed, outputs_of, park, started
@@ -145,7 +145,7 @@ class Comparison:
         back."""
         if live.state == "handing":
             await self._settler.back_to_queue(live)
-        elif await self._desk.ledger.withdraw(live.prompt_id, weight=EQUAL_WEIGHT):
+        elif await self._desk.ledger.withdraw(live.prompt_id, weight=live.weight):
             log.warning("unanswered_submit_withdrawn", prompt_id=live.prompt_id)
             self._desk.board.remove(live)
             self._desk.changed(live)

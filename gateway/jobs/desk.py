@@ -6,17 +6,17 @@ It decides nothing. One gateway process has one desk.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway.jobs.files import JobFiles
 from gateway.jobs.hub import Hub
 from gateway.jobs.live import Board, Live
+from gateway.policy.terms import Terms
 from gateway.store.ledger import Ledger
 from gateway.upstream.server import Server
 
-EQUAL_WEIGHT: Final = 1.0
 DRAIN_SECONDS: Final = 10.0
 """What is half done at shutdown may take this long to come to its end."""
 
@@ -48,6 +48,7 @@ class Desk:
     server: Server
     link: Link
     files: JobFiles
+    terms_of: Callable[[int], Awaitable[Terms]]
     bell: asyncio.Event = field(default_factory=asyncio.Event)
     now: Callable[[], float] = time.time
 

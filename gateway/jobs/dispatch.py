@@ -9,14 +9,13 @@ from typing import Final
 
 from gateway.errors import FileNotAllowed, NoServer, UpstreamFault, UserGone
 from gateway.jobs.cancel import Canceller
-from gateway.jobs.desk import DRAIN_SECONDS, EQUAL_WEIGHT, Desk
+from gateway.jobs.desk import DRAIN_SECONDS, Desk
 from gateway.jobs.live import PLACES, Live
 from gateway.jobs.park import handed
 from gateway.jobs.post import Refused, post, submission_of
 from gateway.jobs.settle import SECRETS_LOST, Settler
 from gateway.log import get_logger
 from gateway.policy import fairness
-from gateway.policy.fairness import Standing
 from gateway.store.ledger import Job
 
 LOOK_SECONDS: Final = 5.0
@@ -59,16 +58,25 @@ class Dispatcher:
 
     async def _fill(self) -> None:
         while self._may_hand_over() and self._desk.board.waiting():
-            virtual = await self._desk.ledger.virtual_times()
-            standings = {user_id: Standing(virtual_ms) for user_id, virtual_ms in virtual.items()}
-            board = self._desk.board
-            chosen = fairness.next_job(board.waiting(), standings, held=board.held(), places=PLACES)
-            live = self._desk.board.get(chosen.prompt_id) if chosen else None
+            live = await self._choose()
             if live is None:
                 return
             async with self._one:
                 if not await self._hand_over(live):
                     return
+
+    async def _choose(self) -> Live | None:
+        """The next job, as users stand now; None when none may go."""
+        board = self._desk.board
+        virtual = await self._desk.ledger.virtual_times()
+        standings = {
+            user_id: (await self._desk.terms_of(user_id)).standing(virtual.get(user_id, 0.0))
+            for user_id in {job.user_id for job in board.waiting()}
+        }
+        # Whoever came while this was looked up has rung the bell.
+        known = [job for job in board.waiting() if job.user_id in standings]
+        chosen = fairness.next_job(known, standings, held=board.held(), places=PLACES)
+        return board.get(chosen.prompt_id) if chosen else None
 
     def _may_hand_over(self) -> bool:
         return self._desk.link.up.is_set() and len(self._desk.board.placed()) < PLACES
@@ -102,8 +110,9 @@ class Dispatcher:
         agree."""
         live.state, live.placed = "handing", True
         try:
+            live.weight = (await self._desk.terms_of(live.user_id)).weight
             job = await self._desk.ledger.hand(
-                live, estimate=fairness.estimate, weight=EQUAL_WEIGHT, server=self._desk.server.url
+                live, estimate=fairness.estimate, weight=live.weight, server=self._desk.server.url
             )
         except BaseException:
             live.wait()

@@ -7,7 +7,7 @@ It does not know what a node class reads or writes (`comfy.graph_files` does), n
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway.comfy import clean_errors, graph_files, made_files
@@ -18,6 +18,7 @@ from gateway.comfy.graph_policy import Policy, check
 from gateway.jobs.catalogue import Catalogue
 from gateway.jobs.live import Live
 from gateway.policy.ownership import source_of
+from gateway.policy.terms import Terms
 from gateway.store.files import Files, Known
 
 Prompt = Mapping[str, Any]
@@ -34,6 +35,7 @@ class Owner:
     user_id: int
     root: Root
     policy: Policy
+    terms: Terms = field(default_factory=Terms)
 
 
 class JobFiles:

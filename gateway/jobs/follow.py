@@ -219,6 +219,7 @@ class Follower:
 
 
 def frame_is_kept_back(live: Live, frame: TextFrame | BinaryFrame) -> bool:
-    """An interruption that nobody asked for is not shown: the job is queued again (`settle`)."""
+    """An interruption that the owner did not ask for is not shown: the job is queued again, or was stopped for running
+    too long, and ends with an error that says so (`settle`)."""
     interrupted = isinstance(frame, TextFrame) and frame.type == "execution_interrupted"
-    return interrupted and not live.cancel_requested and live.attempts < MOST_RUNS
+    return interrupted and not live.cancel_requested and (live.time_limit is not None or live.attempts < MOST_RUNS)

@@ -11,6 +11,7 @@ from typing import Final
 from gateway.comfy.files import FileRef
 from gateway.policy.fairness import Waiting
 from gateway.store.ledger import Job
+from gateway.store.turns import JobTurn
 
 PLACES: Final = 2
 """Jobs that ComfyUI holds at a time: the running one, and the next, which hides the gap between two jobs (design
@@ -28,6 +29,9 @@ class Live:
     server. Nobody else acts on a busy job; who wants it to end leaves a wish (`cancel_requested`, and `stop_requested`
     for one that may be running by then), and the holder carries it out before letting go. Events move the ledger
     whoever holds the job: the ledger refuses a move from a state in which the job is no longer.
+
+    `weight` is the one that the job is charged with. `time_limit` are the seconds after which it was stopped for
+    running too long, counted from `ran_from`; None for a job that was not.
     """
 
     prompt_id: str
@@ -52,18 +56,22 @@ class Live:
     answered_at: float | None = None
     absent_since: float | None = None
     attempts: int = 0
+    shape: str = ""
+    weight: float = 1.0
+    ran_from: float | None = None
+    time_limit: int | None = None
 
     def wait(self) -> None:
         """The job waits (again): nothing of an earlier hand-over counts any more."""
         self.state, self.placed, self.node = "waiting", False, None
         self.started_ms = self.seen_start_ms = self.last_event_ms = None
-        self.posted_at = self.answered_at = self.absent_since = None
+        self.posted_at = self.answered_at = self.absent_since = self.ran_from = None
         self.executed.clear()
         self.claimed.clear()
 
 
-def live_of(job: Job) -> Live:
-    """A ledger row as it stands in memory."""
+def live_of(job: Job, turn: JobTurn) -> Live:
+    """A ledger row as it stands in memory, with what the fair queue keeps of it."""
     return Live(
         prompt_id=job.prompt_id,
         user_id=job.user_id,
@@ -77,6 +85,9 @@ def live_of(job: Job) -> Live:
         stop_requested=job.cancel_requested,
         started_ms=job.started_at,
         attempts=job.attempts,
+        shape=turn.shape,
+        weight=turn.weight,
+        time_limit=turn.time_limit,
     )
 
 
@@ -174,9 +185,11 @@ class Board:
             if live.state == "waiting" and not live.cancel_requested and not live.busy
         ]
 
-    def take_place(self, live: Live) -> bool:
+    def take_place(self, live: Live, *, max_running: int | None = None) -> bool:
         """Give a new job a place at the server if one is free and nobody waits. No await between the question and the
         answer: nobody comes between."""
+        if max_running is not None and self.held()[live.user_id] >= max_running:
+            return False
         if len(self.placed()) >= PLACES or any(other.state == "waiting" for other in self._jobs.values()):
             return False
         live.placed = True

@@ -9,7 +9,7 @@ from typing import Any, Final
 from gateway.comfy import jobs as shapes
 from gateway.errors import UpstreamFault
 from gateway.jobs.catalogue import Catalogue
-from gateway.jobs.desk import EQUAL_WEIGHT, Desk
+from gateway.jobs.desk import Desk
 from gateway.jobs.live import Live
 from gateway.jobs.look import Place, take_out, whereabouts
 from gateway.policy import fairness
@@ -84,7 +84,7 @@ async def accepted(
         outputs_to_execute=outputs,
         node_errors=node_errors,
         estimate=fairness.estimate,
-        weight=EQUAL_WEIGHT,
+        weight=live.weight,
         server=None if to == "waiting" else desk.server.url,
         handed_at=None if to == "waiting" else desk.milliseconds(),
     )
@@ -100,7 +100,7 @@ async def accepted(
 async def queued(desk: Desk, live: Live, *, expect: Collection[str], never_sent: bool = False) -> bool:
     """ComfyUI does not have it (any more): it waits in the ledger, and its charge is given back. False if it was in
     none of the states in `expect`; `never_sent` takes the hand-over back, too."""
-    done = await desk.ledger.give_back(live.prompt_id, expect=expect, weight=EQUAL_WEIGHT, never_sent=never_sent)
+    done = await desk.ledger.give_back(live.prompt_id, expect=expect, weight=live.weight, never_sent=never_sent)
     if done:
         live.wait()
         live.attempts -= never_sent

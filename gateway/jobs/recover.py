@@ -19,6 +19,7 @@ from gateway.jobs.live import Live, live_of
 from gateway.jobs.park import COMING
 from gateway.jobs.settle import Settler
 from gateway.log import get_logger
+from gateway.store.turns import JobTurn
 
 TICK_SECONDS: Final = 1.0
 DEAF_SECONDS: Final = 10.0
@@ -44,8 +45,9 @@ class Recovery:
 
     async def load(self) -> None:
         """At start: the unfinished rows as they stood when the gateway stopped, wherever it stopped."""
+        turns = await self._desk.ledger.turns()
         for job in await self._desk.ledger.unfinished():
-            live = live_of(job)
+            live = live_of(job, turns.get(job.seq, JobTurn()))
             self._desk.board.add(live)
             if live.state == "waiting":
                 await self._canceller.resume(live)

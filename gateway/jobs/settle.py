@@ -12,7 +12,7 @@ from gateway.comfy import jobs as shapes
 from gateway.comfy.events import BinaryFrame, TextFrame
 from gateway.errors import GatewayError, UpstreamFault, UserGone
 from gateway.jobs import look
-from gateway.jobs.desk import DRAIN_SECONDS, EQUAL_WEIGHT, Desk, cancelled
+from gateway.jobs.desk import DRAIN_SECONDS, Desk, cancelled
 from gateway.jobs.live import Live
 from gateway.jobs.park import UNSTARTED, queued, started
 from gateway.log import get_logger
@@ -31,6 +31,10 @@ SECRETS_LOST: Final = (
 
 FILE_TAKEN: Final = (
     "ComfyUI named a result of this job that it made for somebody else before, so it is not given out. Submit it again."
+)
+OVER_TIME: Final = (
+    "This job ran for longer than {seconds} seconds, which is as long as a job of yours may take, so it was stopped. "
+    "Use fewer steps, or smaller or fewer pictures, or split the work; or ask an administrator for more time."
 )
 TOO_LARGE: Final = "This job ended, but its results are larger than the gateway can read. Let it return less text."
 
@@ -122,13 +126,18 @@ class Settler:
         status = await self._desk.files.told(live, entry.get("status") or {})
         told = dict(shapes.messages(status))
         await self._start_that_was_missed(live, told)
-        if state == "cancelled" and not live.cancel_requested and live.attempts < MOST_RUNS:
+        unasked = state == "cancelled" and not live.cancel_requested
+        if unasked and live.time_limit is None and live.attempts < MOST_RUNS:
             await self._again(live)
             return
         await self._desk.files.ended(live)
         outputs = entry.get("outputs") or {}
         if not await self._desk.files.claim(live, outputs):
             await self.fail(live, "file_taken", FILE_TAKEN)
+            return
+        if unasked and live.time_limit is not None:
+            words = OVER_TIME.format(seconds=live.time_limit)
+            await self.fail(live, "time_limit", words, gpu_ms=shapes.gpu_milliseconds(status))
             return
         if await self._finish(
             live,
@@ -200,8 +209,9 @@ class Settler:
         time."""
         await self.fail(live, "results_too_large", TOO_LARGE)
 
-    async def fail(self, live: Live, kind: str, words: str) -> None:
-        """End a job as failed, with an `execution_error` event that says why."""
+    async def fail(self, live: Live, kind: str, words: str, *, gpu_ms: int | None = None) -> None:
+        """End a job as failed, with an `execution_error` event that says why. It is booked with `gpu_ms`, and without
+        that to its last event."""
         now = self._desk.milliseconds()
         error = events.error_data(
             prompt_id=live.prompt_id,
@@ -215,7 +225,8 @@ class Settler:
         if live.started_ms is not None:
             messages.insert(0, ["execution_start", {"prompt_id": live.prompt_id, "timestamp": live.started_ms}])
         begun = live.seen_start_ms or live.started_ms
-        gpu_ms = max(0, (live.last_event_ms or 0) - begun) if begun else 0
+        if gpu_ms is None:
+            gpu_ms = max(0, (live.last_event_ms or 0) - begun) if begun else 0
         status = {"status_str": "error", "completed": False, "messages": messages}
         if await self._finish(live, "failed", gpu_ms=gpu_ms, status=status, error=error):
             self._tell(live, (_made(events.execution_error(error)), _over(live.prompt_id)))
@@ -233,7 +244,7 @@ class Settler:
     ) -> bool:
         ended_at = ended_at or self._desk.milliseconds()
         done = await self._desk.ledger.finish(
-            live, state, weight=EQUAL_WEIGHT, gpu_ms=gpu_ms, ended_at=ended_at, **columns
+            live, state, weight=live.weight, gpu_ms=gpu_ms, ended_at=ended_at, **columns
         )
         if not done:
             await self.align(live)

@@ -5,24 +5,26 @@ It does not know who may submit what; it is handed a user id, a parsed submissio
 
 import asyncio
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
 from gateway.comfy.prompt import Submission
+from gateway.comfy.shape import shape as shape_of
 from gateway.errors import FileNotAllowed, NoServer, PromptIdTaken, QueueFull, UpstreamFault, UserGone
 from gateway.jobs.cancel import Canceller
 from gateway.jobs.catalogue import Catalogue
-from gateway.jobs.desk import DRAIN_SECONDS, EQUAL_WEIGHT, Desk, cancelled
+from gateway.jobs.desk import DRAIN_SECONDS, Desk, cancelled
 from gateway.jobs.live import Live, live_of
 from gateway.jobs.look import PARKING, Place
 from gateway.jobs.park import accepted, leave, outputs_of, to_unknown
 from gateway.jobs.post import Refused, post
 from gateway.policy import fairness
-from gateway.policy.fairness import Standing
+from gateway.policy.terms import Terms
 from gateway.store.ledger import MOST_BYTES, Job, NewJob
 from gateway.store.shares import Joining
+from gateway.store.turns import JobTurn
 
 LINK_SECONDS: Final = 1.0
 
@@ -63,8 +65,10 @@ class Submitter:
     async def _submit(self, user_id: int, submission: Submission, cap: int) -> Accepted | Refused:
         await self._server_is_up()
         submission = replace(submission, prompt=await self._desk.files.accepted(user_id, submission.prompt))
-        job = await self._reserve(user_id, submission, cap)
-        live = live_of(job)
+        terms = await self._desk.terms_of(user_id)
+        shape = shape_of(submission.prompt, targets=submission.targets)
+        job = await self._reserve(user_id, submission, cap=cap, shape=shape)
+        live = live_of(job, JobTurn(shape, terms.weight))
         live.secrets, live.busy, live.placed = dict(submission.secrets), True, False
         self._desk.board.add(live)
         try:
@@ -93,7 +97,8 @@ class Submitter:
             raise _no_server() from None
 
     async def _introduce(self, job: Job, live: Live, submission: Submission) -> Accepted | Refused:
-        placed = self._desk.board.take_place(live)
+        terms = await self._desk.terms_of(live.user_id)
+        placed = self._desk.board.take_place(live, max_running=terms.max_running)
         number = job.seq if placed else PARKING + job.seq
         outcome = await post(self._desk, live, submission, number=number, created_ms=job.created_at)
         if isinstance(outcome, Refused):
@@ -102,7 +107,7 @@ class Submitter:
         await self._accepted(job, live, outcome.node_errors, placed=placed)
         return Accepted(job.prompt_id, job.number, outcome.node_errors)
 
-    async def _reserve(self, user_id: int, submission: Submission, cap: int) -> Job:
+    async def _reserve(self, user_id: int, submission: Submission, *, cap: int, shape: str) -> Job:
         now = self._desk.milliseconds()
         new = NewJob(
             prompt_id=submission.prompt_id or str(self._mint()),
@@ -115,10 +120,11 @@ class Submitter:
             extra_data=submission.extra_data,
             targets=submission.targets,
             had_secrets=bool(submission.secrets),
+            shape=shape,
         )
         if self._desk.board.is_disowned(new.prompt_id):
             raise PromptIdTaken(f"The prompt_id {new.prompt_id} was used before.", details="Choose another.")
-        job = await self._desk.ledger.reserve(new, cap=cap, joining=self._joining(user_id))
+        job = await self._desk.ledger.reserve(new, cap=cap, joining=await self._joining(user_id))
         if job is None:
             raise QueueFull(
                 f"Your queue is full: you may have {cap} jobs waiting or running.",
@@ -128,10 +134,13 @@ class Submitter:
             )
         return job
 
-    def _joining(self, user_id: int) -> Joining | None:
+    async def _joining(self, user_id: int) -> Joining | None:
         """A user without unfinished jobs becomes active; None for one who has some."""
         board = self._desk.board
-        return None if board.count(user_id) else partial(_starts_at, user_id, board.users() - {user_id})
+        if board.count(user_id):
+            return None
+        others = board.users() - {user_id}
+        return partial(_starts_at, user_id, {user: await self._desk.terms_of(user) for user in (user_id, *others)})
 
     async def _accepted(self, job: Job, live: Live, node_errors: dict[str, Any], *, placed: bool) -> None:
         """A job at a parking number is taken out before anything else is done: each moment there it could start."""
@@ -142,7 +151,7 @@ class Submitter:
         await self._canceller.pursue(live)
 
     async def _withdraw(self, live: Live) -> None:
-        if await self._desk.ledger.withdraw(live.prompt_id, weight=EQUAL_WEIGHT):
+        if await self._desk.ledger.withdraw(live.prompt_id, weight=live.weight):
             self._desk.board.remove(live)
             self._desk.changed(live)
 
@@ -157,12 +166,12 @@ class Submitter:
 
 
 def _starts_at(
-    user_id: int, others: Collection[int], virtual: Mapping[int, float], charges: Mapping[int, int]
+    user_id: int, terms: Mapping[int, Terms], virtual: Mapping[int, float], charges: Mapping[int, int]
 ) -> float:
-    """Where a newly active user starts; everybody has the same weight."""
-    standings = {user: Standing(virtual_ms) for user, virtual_ms in virtual.items()}
+    """Where a newly active user starts, who is in `terms` with the active ones."""
+    standings = {user: its.standing(virtual.get(user, 0.0)) for user, its in terms.items()}
     idle_clock_ms = max(virtual.values(), default=0.0)
-    return fairness.joining(user_id, standings, active=others, open_ms=charges, idle_clock_ms=idle_clock_ms)
+    return fairness.joining(user_id, standings, active=terms.keys(), open_ms=charges, idle_clock_ms=idle_clock_ms)
 
 
 def _no_server() -> NoServer:

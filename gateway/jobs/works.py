@@ -5,8 +5,9 @@ It decides nothing itself.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
-from gateway.errors import StoreUnavailable
+from gateway.errors import StoreUnavailable, UserGone
 from gateway.jobs.cancel import Canceller
 from gateway.jobs.catalogue import Catalogue
 from gateway.jobs.departures import Departures
@@ -16,11 +17,13 @@ from gateway.jobs.files import JobFiles, Owner
 from gateway.jobs.follow import Follower, Rules
 from gateway.jobs.hub import Hub
 from gateway.jobs.live import Board
+from gateway.jobs.overtime import Overtime
 from gateway.jobs.recover import Recovery
 from gateway.jobs.settle import Settler
 from gateway.jobs.submission import Submitter
 from gateway.jobs.views import Views
 from gateway.log import get_logger
+from gateway.policy.terms import Terms
 from gateway.store.changes import Changes
 from gateway.store.files import Files
 from gateway.store.ledger import Ledger
@@ -72,6 +75,7 @@ class Works:
                 ask_shared=ask_shared,
                 wrote=wrote,
             ),
+            terms_of=partial(_terms_of, owner_of),
             now=now,
         )
         self._files = files
@@ -81,6 +85,7 @@ class Works:
         self._recovery = Recovery(self.desk, self._settler, self.canceller, catalogue)
         self.submitter = Submitter(self.desk, catalogue, self.canceller)
         self.follower = Follower(self.desk, self._settler, rules=rules, on_up=self._recovery.arrived)
+        self._overtime = Overtime(self.desk, self._settler)
         self._dispatcher = Dispatcher(self.desk, self._settler, self.canceller)
         self._departures = Departures(self.desk, self.canceller, users=users, changes=changes)
         self.views = Views(self.desk)
@@ -94,6 +99,7 @@ class Works:
             asyncio.create_task(self.follower.run()),
             asyncio.create_task(self._recovery.watch(self.follower)),
             asyncio.create_task(self._departures.run()),
+            asyncio.create_task(self._overtime.run()),
             asyncio.create_task(self._forget()),
         ]
 
@@ -118,3 +124,11 @@ class Works:
             except StoreUnavailable as fault:
                 log.warning("old_jobs_kept", reason=fault.reason)
             await asyncio.sleep(HOUR)
+
+
+async def _terms_of(owner_of: Callable[[int], Awaitable[Owner]], user_id: int) -> Terms:
+    """Whoever was removed a moment ago must not keep the others waiting; the jobs leave the board at once."""
+    try:
+        return (await owner_of(user_id)).terms
+    except UserGone:
+        return Terms()

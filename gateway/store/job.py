@@ -52,6 +52,7 @@ class NewJob:
     extra_data: Mapping[str, Any]
     targets: Sequence[str] | None
     had_secrets: bool
+    shape: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

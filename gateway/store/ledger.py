@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from gateway.store import listings, moves, reservation, shares
+from gateway.store import listings, moves, reservation, shares, turns
 from gateway.store.job import FINISHED, UNFINISHED, Job, NewJob, Owned
 from gateway.store.reservation import MOST_BYTES
 from gateway.store.shares import Estimate, Joining
 from gateway.store.transactions import Transactions
+from gateway.store.turns import JobTurn
 
 __all__ = ["FINISHED", "MOST_BYTES", "UNFINISHED", "Job", "Ledger", "NewJob"]
 
@@ -147,6 +148,19 @@ class Ledger:
         """A user's jobs in the given ledger states that are not removed from the history, newest first, without their
         workflows."""
         return await self.database.run_read(partial(listings.visible, user_id=user_id, states=states, limit=limit))
+
+    async def stop(self, prompt_id: str, *, time_limit: int) -> None:
+        """Remember that a running job is stopped because it took longer than `time_limit` seconds, also over a crash of
+        the gateway."""
+        await self.database.run_write(partial(turns.stop, prompt_id=prompt_id, time_limit=time_limit))
+
+    async def turns(self) -> dict[int, JobTurn]:
+        """What the fair queue keeps of the jobs that have not ended, by sequence."""
+        return await self.database.run_read(turns.unfinished)
+
+    async def costs(self, wanted: Collection[tuple[int, str]]) -> Mapping[tuple[int, str], tuple[list[int], list[int]]]:
+        """GPU milliseconds for estimates, by user and shape: of the last jobs of that shape, and of the user's last."""
+        return await self.database.run_read(partial(turns.costs, wanted=wanted))
 
     async def virtual_times(self) -> dict[int, float]:
         """Every user's virtual time, in weighted GPU milliseconds."""

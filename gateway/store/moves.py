@@ -12,7 +12,7 @@ import orjson
 from sqlalchemy import Integer, Update, bindparam, case, delete, select, update
 from sqlalchemy.engine import Connection
 
-from gateway.store import shares
+from gateway.store import shares, turns
 from gateway.store.job import FINISHED, Job, Owned, as_stored, job_of
 from gateway.store.shares import Estimate
 from gateway.store.tables import jobs
@@ -120,19 +120,29 @@ def accept(
 
 def _charge(connection: Connection, job: Owned, *, estimate: Estimate, weight: float) -> None:
     """Charge a job that the server has, once."""
-    cost = estimate((), shares.recent_costs(connection, job.user_id))
+    cost = _estimated(connection, job, estimate)
     given = {"this": job.prompt_id, "expect": _AT_SERVER, "cost": cost}
     if connection.execute(_CHARGE, given).rowcount:
-        shares.correct(connection, job.user_id, cost / weight)
+        _book(connection, job, cost=cost, weight=weight)
+
+
+def _estimated(connection: Connection, job: Owned, estimate: Estimate) -> int:
+    same = turns.same_costs(connection, job.prompt_id, user_id=job.user_id)
+    return estimate(same, shares.recent_costs(connection, job.user_id))
+
+
+def _book(connection: Connection, job: Owned, *, cost: int, weight: float) -> None:
+    turns.weigh(connection, job.prompt_id, weight=weight)
+    shares.correct(connection, job.user_id, cost / weight)
 
 
 def hand(connection: Connection, job: Owned, *, estimate: Estimate, weight: float, server: str) -> Job | None:
     """See `Ledger.hand`."""
-    cost = estimate((), shares.recent_costs(connection, job.user_id))
+    cost = _estimated(connection, job, estimate)
     row = connection.execute(_HAND, {"this": job.prompt_id, "cost": cost, "at": server}).one_or_none()
     if row is None:
         return None
-    shares.correct(connection, job.user_id, cost / weight)
+    _book(connection, job, cost=cost, weight=weight)
     return job_of(row)
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
 from gateway.errors import PromptIdTaken, UserGone
-from gateway.store import shares
+from gateway.store import shares, turns
 from gateway.store.job import UNFINISHED, Job, NewJob, fresh, text_of
 from gateway.store.shares import Joining
 from gateway.store.tables import jobs, users
@@ -64,6 +64,7 @@ def reserve(connection: Connection, new: NewJob, *, cap: int, joining: Joining |
         ) from error
     if seq is None:
         return None
+    turns.add(connection, seq, user_id=new.user_id, shape=new.shape)
     if joining is not None:
         start = joining(shares.virtual_times(connection), shares.open_charges(connection))
         shares.join(connection, new.user_id, start)

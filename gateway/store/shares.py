@@ -29,12 +29,7 @@ _COUNT: Final = _FIRST.on_conflict_do_update(
 ).returning(shares.c.counter)
 _MOVED: Final = shares.c.virtual_ms + bindparam("difference")
 _CORRECT: Final = update(shares).where(_OF_USER).values(virtual_ms=case((_MOVED < 0, 0.0), else_=_MOVED))
-_AT_LEAST: Final = bindparam("at_least", type_=shares.c.virtual_ms.type)
-_JOIN: Final = (
-    update(shares)
-    .where(_OF_USER)
-    .values(virtual_ms=case((shares.c.virtual_ms < _AT_LEAST, _AT_LEAST), else_=shares.c.virtual_ms))
-)
+_JOIN: Final = update(shares).where(_OF_USER).values(virtual_ms=bindparam("start"))
 _VIRTUAL: Final = select(shares.c.user_id, shares.c.virtual_ms)
 _CHARGES: Final = (
     select(jobs.c.user_id, func.sum(jobs.c.charged_ms)).where(jobs.c.state.in_(UNFINISHED)).group_by(jobs.c.user_id)
@@ -62,8 +57,8 @@ def correct(connection: Connection, user_id: int, difference_ms: float) -> None:
 
 
 def join(connection: Connection, user_id: int, virtual_ms: float) -> None:
-    """Raise the user's virtual time to where a newly active user starts; it never falls here."""
-    connection.execute(_JOIN, {"of_user": user_id, "at_least": virtual_ms})
+    """Put the user's virtual time to where a newly active user starts (`fairness.joining`: hardly ever lower)."""
+    connection.execute(_JOIN, {"of_user": user_id, "start": virtual_ms})
 
 
 def virtual_times(connection: Connection) -> dict[int, float]:

@@ -139,6 +139,28 @@ shares = Table(
 )
 """Each user's place in the fair queue, and the counter behind the `number` of the user's prompts."""
 
+turns = Table(
+    "turns",
+    metadata,
+    Column("seq", Integer, ForeignKey("jobs.seq", ondelete="CASCADE"), primary_key=True),
+    _user_id(),
+    Column("shape", String(32), nullable=False),
+    Column("weight", Float, nullable=False, server_default=text("1")),
+    Column("time_limit", Integer),
+    Index("turns_by_shape", "user_id", "shape", "seq"),
+)
+"""What the fair queue keeps of each job. Apart from `jobs`, so that a column more does not mean to write that table
+anew.
+"""
+
+user_limits = Table(
+    "user_limits",
+    metadata,
+    _user_id(primary_key=True),
+    Column("limits", Text, nullable=False),
+)
+"""Limits that a user has instead of the role's: a JSON object, by name."""
+
 user_data = Table(
     "user_data",
     metadata,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.demo.server import Simulator
-from gateway.jobs import comparison, follow, post, recover, settle, submission
+from gateway.jobs import comparison, follow, overtime, post, recover, settle, submission
 from tests.jobs.house import House, Person, template
 
 BOTH = ("0.28.1", "0.3.64")
@@ -19,6 +19,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(follow, "FIRST_PAUSE", 0.02)
     monkeypatch.setattr(follow, "LONGEST_PAUSE", 0.1)
     monkeypatch.setattr(follow, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(overtime, "CHECK_SECONDS", 0.03)
+    monkeypatch.setattr(overtime, "AGAIN_SECONDS", 0.3)
     monkeypatch.setattr(post, "PAUSE_SECONDS", 0.02)
     monkeypatch.setattr(recover, "TICK_SECONDS", 0.03)
     monkeypatch.setattr(recover, "LOOK_EVERY_SECONDS", 0.1)

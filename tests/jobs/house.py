@@ -23,6 +23,7 @@ from gateway.jobs.live import Live
 from gateway.jobs.post import Refused
 from gateway.jobs.submission import Accepted
 from gateway.jobs.works import Works
+from gateway.policy.terms import Terms
 from gateway.store import Store
 from gateway.store.ledger import Job
 from gateway.upstream.server import Server
@@ -126,6 +127,7 @@ class House:
         self.sim = sim
         self.database = directory / "gateway.db"
         self.rules = rules or Rules()
+        self.terms: dict[int, Terms] = {}
         self._listeners: list[Listener] = []
         shutil.copyfile(template, self.database)
 
@@ -158,7 +160,8 @@ class House:
         """No inputs are shared here."""
 
     async def _owner(self, user_id: int) -> Owner:
-        return Owner(user_id, await self.store.roots.of(user_id), Policy(trusted_packs=("lab_slow",)))
+        root, policy = await self.store.roots.of(user_id), Policy(trusted_packs=("lab_slow",))
+        return Owner(user_id, root, policy, self.terms.get(user_id, Terms()))
 
     async def connected(self) -> None:
         await self.until(lambda: self.works.connected, "the gateway takes jobs")

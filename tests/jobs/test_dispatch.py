@@ -11,6 +11,7 @@ import pytest
 from gateway.demo.server import Simulator
 from gateway.errors import StoreUnavailable, UpstreamFault
 from gateway.jobs import dispatch
+from gateway.policy.terms import Terms
 from gateway.store import shares
 from tests.jobs.conftest import BOTH
 from tests.jobs.house import House, Person, graph
@@ -95,6 +96,72 @@ async def test_someone_new_waits_for_what_was_handed_over_only(house: House, ali
     await house.until(lambda: house.runs(first) == 1, "bob's job runs")
     assert set(house.order()[: house.order().index(first)]) == set(there)
     assert len(there) == 2
+
+
+async def test_turns_go_by_weight(house: House, alice: Person, bob: Person) -> None:
+    """A user with three times the weight gets three times the GPU: ComfyUI's own log says in which order jobs ran."""
+    house.terms[alice.id] = Terms(weight=3.0)
+    await hold(house)
+    held = [await house.submit(alice, graph(f"held{number}", seconds=0.1)) for number in range(2)]
+    mine = [await house.submit(alice, graph(f"a{number}", seconds=0.1)) for number in range(9)]
+    other = [await house.submit(bob, graph(f"b{number}", seconds=0.1)) for number in range(9)]
+    await release(house)
+    turns = [prompt_id in mine for prompt_id in house.order() if prompt_id not in held]
+    assert 7 <= sum(turns[:12]) <= 9, turns
+    assert other == [prompt_id for prompt_id in house.order() if prompt_id in other]
+
+
+async def test_a_higher_priority_goes_first(house: House, alice: Person, bob: Person) -> None:
+    """All jobs of a higher priority run before those of a lower one, but for what was handed over."""
+    house.terms[bob.id] = Terms(priority=1)
+    await hold(house)
+    first = [await house.submit(alice, graph(f"a{number}")) for number in range(5)]
+    other = [await house.submit(bob, graph(f"b{number}")) for number in range(4)]
+    await release(house)
+    assert house.order() == [*first[:2], *other, *first[2:]]
+
+
+async def test_max_running_binds_at_the_hand_over(house: House, alice: Person, bob: Person) -> None:
+    """ComfyUI never has more jobs of a user than `max_running`; the place goes to the next user."""
+    house.terms[alice.id] = Terms(max_running=1)
+    await hold(house)
+    mine = [await house.submit(alice, graph(f"a{number}")) for number in range(3)]
+    assert [live.placed for one in mine if (live := house.live(one))] == [True, False, False]
+    other = await house.submit(bob, graph("bob"))
+    await house.in_state(other, "handed")
+    await release(house)
+    assert house.order() == [mine[0], other, *mine[1:]]
+
+
+async def test_a_charge_is_given_back_at_the_weight_it_was_taken_with(house: House, alice: Person) -> None:
+    """A change of the weight while a job is at the server neither earns nor costs anything, also over a restart."""
+    house.terms[alice.id] = Terms(weight=0.5)
+    await hold(house)
+    ids = [await house.submit(alice, graph(number)) for number in range(2)]
+    assert (await house.store.ledger.virtual_times())[alice.id] > 0
+    await house.kill()
+    house.terms[alice.id] = Terms(weight=100.0)
+    await house.start()
+    await house.works.canceller.cancel(alice.id, ids[1])
+    house.sim.faults.stop_executing = False
+    row = await house.ended(ids[0])
+    assert (await house.store.ledger.virtual_times())[alice.id] == pytest.approx(row.gpu_ms / 0.5)
+
+
+async def test_a_shape_is_charged_what_it_cost_before(house: House, alice: Person) -> None:
+    """A job is charged what the user's finished jobs of the same shape took, whatever the others took since."""
+    slow = [await house.submit(alice, graph(f"slow{number}", seconds=0.6)) for number in range(2)]
+    await house.idle()
+    for number in range(6):
+        await house.submit(alice, graph(f"quick{number}", seconds=0.01))
+    await house.idle()
+    await hold(house)
+    again = await house.submit(alice, graph("another", seconds=0.6))
+    await house.in_state(again, "handed")
+    row, before = await house.row(again), await house.row(slow[0])
+    assert row is not None and before is not None
+    assert row.charged_ms == pytest.approx(before.gpu_ms, rel=0.5) and row.charged_ms > 500
+    await release(house)
 
 
 async def test_front_is_the_front_of_ones_own_jobs(house: House, alice: Person, bob: Person) -> None:

@@ -19,6 +19,7 @@ from gateway.jobs.desk import Desk, Link
 from gateway.jobs.hub import Hub
 from gateway.jobs.live import Board, Live
 from gateway.jobs.post import Posted, Refused, post
+from gateway.policy.terms import Terms
 from gateway.upstream.server import Server
 from tests.jobs.house import CLIENT_ID, INVALID, Graph, House, failing, graph
 
@@ -58,6 +59,10 @@ class NothingToTranslate:
         return clean_errors.told(body, Reader(Root("0" * 32)))
 
 
+async def usual(_user_id: int) -> Terms:
+    return Terms()
+
+
 async def answer_of(raw: bytes) -> Posted | Refused:
     """What is made of an answer."""
     async with answering(raw) as url:
@@ -65,7 +70,13 @@ async def answer_of(raw: bytes) -> Posted | Refused:
         await server.start()
         board = Board()
         desk = Desk(
-            ledger=None, board=board, hub=Hub(board.count), server=server, link=Link("x"), files=NothingToTranslate()
+            ledger=None,
+            board=board,
+            hub=Hub(board.count),
+            server=server,
+            link=Link("x"),
+            files=NothingToTranslate(),
+            terms_of=usual,
         )
         try:
             return await send(desk, job(), graph(1))
