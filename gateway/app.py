@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import api, web
 from gateway.comfy.table import Call
-from gateway.config import Role, Settings
+from gateway.config import Settings
 from gateway.edge.access_log import AccessLog
 from gateway.edge.authentication import Authenticator
 from gateway.edge.boundary import Boundary
@@ -24,6 +24,7 @@ from gateway.edge.door import Door
 from gateway.edge.issuing import Issuer
 from gateway.edge.logins import Logins
 from gateway.edge.own_door import OwnDoor
+from gateway.edge.role_of import NOTHING, RoleOf
 from gateway.errors import NotFound, StoreUnavailable
 from gateway.identity.jwt import Keys
 from gateway.identity.passwords import Passwords
@@ -79,6 +80,7 @@ class Gateway:
         self._app: Boundary | None = None
         self._store: Store | None = None
         self._server: Server | None = None
+        self._role_of: RoleOf | None = None
         self._authenticator: Authenticator | None = None
         self._storage: Storage | None = None
         self._background: list[asyncio.Task[None]] = []
@@ -108,6 +110,7 @@ class Gateway:
         settings = self._settings
         keys = ensure_keys(settings.data_dir, secret_key=settings.secret_key, random=secrets.token_bytes)
         self._store = await Store.open(url_of(settings))
+        role_of = self._role_of = RoleOf(settings.roles, self._store.roles)
         self._server = Server(settings.comfyui[0])
         await self._server.start()
         directory = DataDirectory.of(settings.comfyui_files)
@@ -128,11 +131,13 @@ class Gateway:
             now=self._clock,
             wrote=storage.job_wrote,
         )
-        self._app = self._assembled(self._store, self._server, self.works, keys=keys, shared=shared, storage=storage)
+        self._app = self._assembled(
+            self._store, self._server, self.works, role_of, keys=keys, shared=shared, storage=storage
+        )
         retention = Retention(
             self._store,
             storage,
-            days_of=lambda role: role_named(settings, role).retention_days,
+            days_of=lambda user: role_of.named(user.role, user.limits).retention_days,
             now=self._clock,
         )
         self._background = [asyncio.create_task(shared.run()), asyncio.create_task(retention.run())]
@@ -152,21 +157,29 @@ class Gateway:
             await self._store.close()
 
     def _assembled(
-        self, store: Store, server: Server, works: Works, *, keys: Keys, shared: SharedInputs, storage: Storage
+        self,
+        store: Store,
+        server: Server,
+        works: Works,
+        role_of: RoleOf,
+        *,
+        keys: Keys,
+        shared: SharedInputs,
+        storage: Storage,
     ) -> Boundary:
         settings = self._settings
         authenticator = self._authenticator = Authenticator(store, keys=keys, settings=settings, clock=self._clock)
         issuer = Issuer(store, keys=keys, settings=settings, clock=self._clock, random=secrets.token_bytes)
 
         def allowance_of(principal: Principal) -> Allowance:
-            return allowance(role_named(settings, principal.role))
+            return allowance(role_of(principal))
 
         async def require_room(principal: Principal) -> None:
             await storage.require_room(principal.user_id, allowance_of(principal))
 
-        own = OwnAnswers(works, settings, boot=secrets.token_hex(8), require_room=require_room)
+        own = OwnAnswers(works, settings, role_of=role_of, boot=secrets.token_hex(8), require_room=require_room)
         version = ComfyVersion(server, connection=lambda: works.follower.server_flags, clock=time.monotonic)
-        user_data = UserData(store.user_files, settings, version=version, now=self._clock)
+        user_data = UserData(store.user_files, role_of=role_of, version=version, now=self._clock)
         files = OwnFiles(
             store, server, storage=storage, shared=shared.names, version=version, newest=settings.history_newest
         )
@@ -175,7 +188,7 @@ class Gateway:
             NodeSource(server, connection=lambda: works.follower.server_flags, clock=time.monotonic),
             store=store,
             shared=shared.names,
-            policy_of=lambda principal: node_policy(role_named(settings, principal.role), principal.permissions),
+            policy_of=lambda principal: node_policy(role_of(principal), principal.permissions),
         )
         uploads = Uploads(
             store,
@@ -185,7 +198,7 @@ class Gateway:
             random_text=lambda: secrets.token_hex(16),
             now=self._clock,
         )
-        door = Door(Counters(), limits_of=self._limits_of, by_address=settings.address_rates)
+        door = Door(Counters(), limits_of=role_of, by_address=settings.address_rates)
         proxy = Proxy(
             authenticate=authenticator.authenticate,
             spend=door.user,
@@ -199,10 +212,15 @@ class Gateway:
                 **nodes.rewrites(),
             },
             socket=Relay(
-                works, settings, until_invalid=authenticator.ended, spend=door.user, require_room=require_room
+                works,
+                settings,
+                role_of=role_of.user,
+                until_invalid=authenticator.ended,
+                spend=door.user,
+                require_room=require_room,
             ),
-            extra_routes=lambda role: role_named(settings, role).routes,
-            upload_limit=lambda role: role_named(settings, role).max_upload_mb * MEBIBYTE,
+            extra_routes=lambda role: settings.roles.get(role, NOTHING).routes,
+            upload_limit=lambda principal: role_of(principal).max_upload_mb * MEBIBYTE,
         )
         logins = Logins(authenticator, door)
         pages = web.router(authenticator=logins, sessions=issuer, settings=settings)
@@ -223,14 +241,10 @@ class Gateway:
             access_log=self._access_log,
         )
 
-    def _limits_of(self, principal: Principal) -> Role:
-        """The limits of a caller: those of the role."""
-        return role_named(self._settings, principal.role)
-
     async def _owner(self, user_id: int) -> Owner:
         """What a job's owner may do with files, nodes and models, as the settings are now. Raises UserGone."""
-        assert self._store is not None, "jobs are started with the store open"
-        role = role_named(self._settings, await self._store.roles.of(user_id))
+        assert self._store is not None and self._role_of is not None, "jobs are started with the store open"
+        role = await self._role_of.user(user_id)
         return Owner(user_id, await self._store.roots.of(user_id), node_policy(role, role.permissions), terms(role))
 
     async def _ready(self) -> dict[str, bool]:
@@ -256,11 +270,6 @@ class Doors:
             # FastAPI would close it without a word of why.
             raise NotFound("There is no websocket at this address.", details="ComfyUI's is at /ws.")
         await (self._control if ours else self._proxy)(scope, receive, send)
-
-
-def role_named(settings: Settings, name: str) -> Role:
-    """The role; one that the settings no longer have permits nothing, as in `policy.access`."""
-    return settings.roles.get(name) or Role(permissions=frozenset())
 
 
 def guard(principal: Principal, call: Call, scope: Scope) -> None:

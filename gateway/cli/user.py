@@ -4,10 +4,12 @@ import asyncio
 import secrets
 import sys
 import time
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import typer
 
+from gateway.cli.limits import own_limits, read_limits, require_limits, require_own
 from gateway.cli.moments import day
 from gateway.cli.place import (
     ConfigFile,
@@ -54,7 +56,7 @@ def add(
 def list_(config: ConfigFile = None, data_dir: DataDir = None) -> None:
     """List the users."""
     users = asyncio.run(_all(settings_of(config, data_dir)))
-    heads = ("NAME", "ROLE", "STATE", "PASSWORD", "ADDED")
+    heads = ("NAME", "ROLE", "STATE", "PASSWORD", "ADDED", "LIMITS OF THEIR OWN")
     table(heads, *(_row(user) for user in users))
 
 
@@ -64,17 +66,25 @@ def set_(
     role: Annotated[str | None, typer.Option(help="One of the roles in the settings.")] = None,
     password: Annotated[bool, typer.Option("--password", help="Ask for a new password.")] = False,
     password_stdin: PasswordStdin = False,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A limit instead of the role's; “none” is no limit. May be repeated."),
+    ] = None,
+    no_limit: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Let the role decide again. May be repeated.")
+    ] = None,
     config: ConfigFile = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Change a user's role or password; a new password ends the user's sessions."""
-    if role is None and not password and not password_stdin:
-        raise typer.BadParameter("nothing to set: give --role, --password or --password-stdin")
+    """Change a user's role, password or limits; a new password ends the user's sessions."""
+    if role is None and not (password or password_stdin or limit or no_limit):
+        raise typer.BadParameter("nothing to set: give --role, --password, --password-stdin, --limit or --no-limit")
     settings = settings_of(config, data_dir)
     if role is not None:
         _require_role(settings, role)
+    given = read_limits(limit or ())
     password_hash = _hash(_password(stdin=password_stdin)) if password or password_stdin else None
-    asyncio.run(_change(settings, name, role=role, password_hash=password_hash))
+    asyncio.run(_change(settings, name, role=role, password_hash=password_hash, limits=given, no_limits=no_limit or ()))
     note(f"Changed {name}.")
 
 
@@ -128,10 +138,18 @@ async def _change(
     role: str | None = None,
     password_hash: str | None = None,
     disabled: bool | None = None,
+    limits: Mapping[str, Any] | None = None,
+    no_limits: Sequence[str] = (),
 ) -> None:
     async with opened(settings) as store:
         user = await user_named(store, name)
-        await store.users.set(user.id, role=role, password_hash=password_hash, disabled=disabled)
+        if limits or no_limits:
+            require_limits(settings, role or user.role, limits or {})
+            require_own(user, no_limits)
+        if role is not None or password_hash is not None or disabled is not None:
+            await store.users.set(user.id, role=role, password_hash=password_hash, disabled=disabled)
+        if limits or no_limits:
+            await store.limits.change(user.id, given=limits or {}, taken=no_limits)
 
 
 async def _question(settings: Settings, name: str) -> str:
@@ -158,7 +176,7 @@ async def _remove(settings: Settings, name: str, *, with_files: bool) -> str:
 
 def _row(user: User) -> tuple[str, ...]:
     state = "disabled" if user.disabled else "enabled"
-    return (user.name, user.role, state, "yes" if user.password_hash else "no", day(user.created_at))
+    return (user.name, user.role, state, "yes" if user.password_hash else "no", day(user.created_at), own_limits(user))
 
 
 def _require_role(settings: Settings, role: str) -> None:

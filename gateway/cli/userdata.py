@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Final
 
+import orjson
 import typer
 
 from gateway.cli.place import ConfigFile, DataDir, files_counted, note, opened, settings_of, user_named
 from gateway.comfy.user_data import SETTINGS, as_object, canonical, settings_file, settings_in
 from gateway.config import Settings
 from gateway.errors import InvalidRequest, StorageFull
+from gateway.policy.limits import overridden
 from gateway.store.user_data import MOST_FILE_BYTES, PathBlocked, Quota, UserFiles
 
 _MEBIBYTE: Final = 1024 * 1024
@@ -65,7 +67,12 @@ async def _import(settings: Settings, name: str, directory: Path, *, overwrite: 
         role = settings.roles.get(user.role)
         if role is None:
             raise InvalidRequest(f"The settings have no role “{user.role}”, which {name} has.")
-        importer = _Importer(store.user_files, user.id, Quota(role.user_data_mb * _MEBIBYTE), overwrite)
+        importer = _Importer(
+            store.user_files,
+            user.id,
+            Quota(overridden(role, orjson.loads(user.limits))[0].user_data_mb * _MEBIBYTE),
+            overwrite,
+        )
         for source in _found(directory):
             await _bring(importer, source, source.relative_to(directory).as_posix(), report)
         kept = await store.user_files.kept(user.id)

@@ -22,7 +22,7 @@ from gateway.store.users import User
 class Authenticated(Principal):
     """A Principal together with the `epoch` that its user had: a later one ends everything but API tokens."""
 
-    epoch: int
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,5 +145,6 @@ class Proofs:
             via=via,
             credential_id=credential_id,
             expires_at=expires_at,
+            limits=user.limits,
             epoch=user.epoch,
         )

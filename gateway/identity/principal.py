@@ -12,7 +12,7 @@ class Principal:
 
     `permissions` are what the role and the scopes of the credential have in common. `credential_id` is the id of the
     token, or the `jti` of the session or JWT; a password has none. `expires_at` is in seconds since 1970; None means
-    never.
+    never. `limits` are those that the user has instead of the role's, a JSON object as text.
     """
 
     user_id: int
@@ -22,6 +22,7 @@ class Principal:
     via: Via
     credential_id: str | None
     expires_at: float | None
+    limits: str = "{}"
 
     @property
     def is_cookie(self) -> bool:

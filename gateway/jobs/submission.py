@@ -128,8 +128,13 @@ class Submitter:
         if job is None:
             raise QueueFull(
                 f"Your queue is full: you may have {cap} jobs waiting or running.",
-                details=f"Wait until one has finished, or cancel one. They hold {MOST_BYTES >> 20} MiB at most.",
-                extra_info={"limit": cap, "current": self._desk.board.count(user_id)},
+                details="A place is free as soon as one of them has finished or you cancel one. "
+                f"Their workflows may have {MOST_BYTES >> 20} MiB together.",
+                extra_info={
+                    "limit": cap,
+                    "current": self._desk.board.count(user_id),
+                    "frees": "when one of your jobs ends",
+                },
                 headers={"Retry-After": "5"},
             )
         return job

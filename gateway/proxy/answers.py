@@ -18,7 +18,7 @@ from gateway.comfy import prompt
 from gateway.comfy.jobs import ENDED
 from gateway.comfy.listing import JobsQueryError, parse_jobs_query
 from gateway.comfy.prompt import Limits, Submission
-from gateway.config import Settings
+from gateway.config import Role, Settings
 from gateway.errors import Disabled, InvalidRequest
 from gateway.identity.principal import Principal
 from gateway.jobs.post import Refused
@@ -45,10 +45,12 @@ class OwnAnswers:
         works: Works,
         settings: Settings,
         *,
+        role_of: Callable[[Principal], Role],
         boot: str,
         require_room: Callable[[Principal], Awaitable[None]],
     ) -> None:
-        self._works, self._settings, self._boot, self._require_room = works, settings, boot, require_room
+        self._works, self._settings, self._role_of, self._boot = works, settings, role_of, boot
+        self._require_room = require_room
         self._limits = Limits(max_bytes=settings.max_prompt_mb * 1024 * 1024)
         self._histories: OrderedDict[str, bytes] = OrderedDict()
 
@@ -77,7 +79,7 @@ class OwnAnswers:
         """POST /prompt: ComfyUI's 200 or ComfyUI's 400."""
         submission = await self._parsed(await asked.body(self._limits.max_bytes))
         await self._require_room(asked.principal)
-        cap = self._settings.roles[asked.principal.role].max_queued
+        cap = self._role_of(asked.principal).max_queued
         outcome = await self._works.submitter.submit(asked.principal.user_id, submission, cap=cap)
         if isinstance(outcome, Refused):
             return json_answer(outcome.body, status=400)

@@ -36,9 +36,9 @@ class Proxy:
 
     `spend` raises when the principal asks too often, `guard` when it may not. `answers` are the handlers of the rows
     that we answer, `rewrites` those of the rows that are asked in other words, `socket` takes over websockets.
-    `extra_routes` and `upload_limit` (in bytes) are looked up by role, `silence` is how many seconds ComfyUI may say
-    nothing. An error after the first byte of an answer leaves too, and the connection must then be aborted, so that
-    nobody takes half a file for a whole one.
+    `extra_routes` are looked up by role, `upload_limit` (in bytes) by principal, `silence` is how many seconds ComfyUI
+    may say nothing. An error after the first byte of an answer leaves too, and the connection must then be aborted, so
+    that nobody takes half a file for a whole one.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Proxy:
         rewrites: Rewrites,
         socket: Socket,
         extra_routes: Callable[[str], Collection[str]],
-        upload_limit: Callable[[str], int],
+        upload_limit: Callable[[Principal], int],
         silence: float = SILENCE_SECONDS,
     ) -> None:
         self._authenticate = authenticate
@@ -138,7 +138,7 @@ class Proxy:
         """What follows the head, if this method has a body; what follows a GET or HEAD is never passed on."""
         if call.method in BODILESS:
             return None
-        body = RequestBody(scope["headers"], receive, limit=self._upload_limit(principal.role))
+        body = RequestBody(scope["headers"], receive, limit=self._upload_limit(principal))
         return None if body.empty else body
 
 

@@ -17,7 +17,7 @@ from gateway.comfy.events import Execute, Hello
 from gateway.comfy.prompt import Limits
 from gateway.comfy.query import query_values
 from gateway.comfy.table import Call, RateClass
-from gateway.config import Settings
+from gateway.config import Role, Settings
 from gateway.errors import GatewayError, InvalidRequest, TooMany
 from gateway.identity.principal import Principal
 from gateway.jobs.desk import cancelled
@@ -40,8 +40,9 @@ Spend = Callable[[Principal, RateClass], Awaitable[None]]
 
 
 class Relay:
-    """Serves `/ws` for one gateway. `until_invalid` returns when the principal's credential is revoked or has expired,
-    `spend` raises TooMany for messages that come too often, `require_room` StorageFull for who may make no more files.
+    """Serves `/ws` for one gateway. `role_of` finds a user's role as it is now: a socket lives longer than a limit.
+    `until_invalid` returns when the principal's credential is revoked or has expired, `spend` raises TooMany for
+    messages that come too often, `require_room` StorageFull for who may make no more files.
     """
 
     def __init__(
@@ -49,23 +50,28 @@ class Relay:
         works: Works,
         settings: Settings,
         *,
+        role_of: Callable[[int], Awaitable[Role]],
         until_invalid: UntilInvalid,
         spend: Spend,
         require_room: Callable[[Principal], Awaitable[None]],
     ) -> None:
-        self._works, self._settings, self._until_invalid = works, settings, until_invalid
+        self._works, self._role_of, self._until_invalid = works, role_of, until_invalid
         self._spend, self._require_room = spend, require_room
         self._limits = Limits(max_bytes=settings.max_prompt_mb * 1024 * 1024)
 
     async def __call__(self, call: Call, principal: Principal, scope: Scope, receive: Receive, send: Send) -> None:
         """Accept the socket and serve it to its end. Raises before the handshake for what must be refused with an HTTP
         status."""
-        role = self._settings.roles[principal.role]
+        role = await self._role_of(principal.user_id)
         if self._works.hub.open_sockets(principal.user_id) >= role.max_sockets:
             raise TooMany(
                 f"You have {role.max_sockets} sockets open, which is as many as you may have.",
-                details="Close one first.",
-                extra_info={"limit": role.max_sockets, "current": role.max_sockets},
+                details="Close one first, for instance a browser tab with the editor; then this one opens at once.",
+                extra_info={
+                    "limit": role.max_sockets,
+                    "current": self._works.hub.open_sockets(principal.user_id),
+                    "frees": "when one of your sockets closes",
+                },
                 headers=Balance(role.max_sockets, 0, SOCKET_SECONDS).refusal_headers(),
             )
         listener = Listener(user_id=principal.user_id, sid=_sid(call))
@@ -132,15 +138,15 @@ class Relay:
                 return TOO_OFTEN
             said = events.read_client_message(message.get("text") or "")
             if isinstance(said, Hello) and not heard_json:
-                self._greet(listener, principal, said)
+                await self._greet(listener, said)
             elif isinstance(said, Execute):
                 await self._execute(listener, principal, said)
             heard_json = heard_json or said is not None
         return None
 
-    def _greet(self, listener: Listener, principal: Principal, hello: Hello) -> None:
+    async def _greet(self, listener: Listener, hello: Hello) -> None:
         listener.preview_metadata = hello.flags.get("supports_preview_metadata") is True
-        most = self._settings.roles[principal.role].max_upload_mb * 1024 * 1024
+        most = (await self._role_of(listener.user_id)).max_upload_mb * 1024 * 1024
         listener.outbox.put(events.feature_flags(self._works.follower.server_flags, max_upload_size=most))
 
     async def _execute(self, listener: Listener, principal: Principal, wish: Execute) -> None:
@@ -152,7 +158,7 @@ class Relay:
             await self._spend(principal, "submit")
             submission = prompt.from_execute(wish.data, client_id=listener.sid, limits=self._limits)
             await self._require_room(principal)
-            cap = self._settings.roles[principal.role].max_queued
+            cap = (await self._role_of(principal.user_id)).max_queued
             outcome = await self._works.submitter.submit(principal.user_id, submission, cap=cap)
             if isinstance(outcome, Refused):
                 error = outcome.body.get("error")

@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from gateway.comfy import user_data as shapes
 from gateway.comfy.user_data import SETTINGS, ListQuery, UserFile, canonical
-from gateway.config import Role, Settings
+from gateway.config import Role
 from gateway.errors import InvalidRequest, TooLarge
+from gateway.identity.principal import Principal
 from gateway.proxy.answer import Answered, Answers, Asked, json_answer
 from gateway.proxy.comfy_version import ComfyVersion
 from gateway.proxy.headers import FILE_ADDED, SAME_ORIGIN, Header
@@ -29,9 +30,14 @@ class UserData:
     """One method for each answer that the table names."""
 
     def __init__(
-        self, files: UserFiles, settings: Settings, *, version: ComfyVersion, now: Callable[[], float]
+        self,
+        files: UserFiles,
+        *,
+        role_of: Callable[[Principal], Role],
+        version: ComfyVersion,
+        now: Callable[[], float],
     ) -> None:
-        self._files, self._settings, self._version, self._now = files, settings, version, now
+        self._files, self._role_of, self._version, self._now = files, role_of, version, now
 
     def handlers(self) -> Answers:
         """By the name in the table's `answer` column."""
@@ -173,7 +179,7 @@ class UserData:
         return json_answer(file.path)
 
     def _role(self, asked: Asked) -> Role:
-        return self._settings.roles[asked.principal.role]
+        return self._role_of(asked.principal)
 
     def _quota(self, asked: Asked) -> Quota:
         return Quota(self._role(asked).user_data_mb * MEBIBYTE)

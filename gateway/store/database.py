@@ -11,6 +11,7 @@ from gateway.store import schema
 from gateway.store.changes import Changes, SQLiteChanges
 from gateway.store.files import Files
 from gateway.store.ledger import Ledger
+from gateway.store.limits import Limits
 from gateway.store.removed_users import RemovedUsers
 from gateway.store.roles import Roles
 from gateway.store.roots import Roots
@@ -31,6 +32,7 @@ class Store:
         self.read: Final = transactions.read
         self.write: Final = transactions.write
         self.users: Final = Users(transactions)
+        self.limits: Final = Limits(transactions)
         self.tokens: Final = Tokens(transactions)
         self.sessions: Final = Sessions(transactions)
         self.servers: Final = Servers(transactions)

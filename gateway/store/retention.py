@@ -15,6 +15,7 @@ from gateway.log import get_logger
 from gateway.store.data_directory import KeptFile
 from gateway.store.database import Store
 from gateway.store.storage import Storage
+from gateway.store.users import User
 
 HOUR: Final = 3600.0
 DAY: Final = 24 * HOUR
@@ -27,10 +28,10 @@ _LOG: Final = get_logger(__name__)
 
 
 class Retention:
-    """`days_of` gives the days that a role keeps files, None for ever; `now` is in seconds since 1970."""
+    """`days_of` gives the days that a user's files are kept, None for ever; `now` is in seconds since 1970."""
 
     def __init__(
-        self, store: Store, storage: Storage, *, days_of: Callable[[str], int | None], now: Callable[[], float]
+        self, store: Store, storage: Storage, *, days_of: Callable[[User], int | None], now: Callable[[], float]
     ) -> None:
         self._store, self._storage, self._days_of, self._now = store, storage, days_of, now
 
@@ -44,7 +45,7 @@ class Retention:
         """Delete what is to go, at most 10,000 old files; the rest is for the next round. What fails is logged."""
         try:
             await self._removed_users()
-            users = [(user.id, days) for user in await self._store.users.all() if (days := self._days_of(user.role))]
+            users = [(user.id, days) for user in await self._store.users.all() if (days := self._days_of(user))]
         except GatewayError as fault:
             _LOG.warning("old_files_kept", reason=fault.reason or fault.message)
             return

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql import ColumnElement
 
@@ -12,7 +12,8 @@ from gateway.comfy.files import Root
 from gateway.errors import InvalidRequest, NotFound
 from gateway.identity.names import is_name
 from gateway.store.changes import note_change
-from gateway.store.tables import removed_users, sessions, users
+from gateway.store.limits import NONE
+from gateway.store.tables import removed_users, sessions, user_limits, users
 from gateway.store.transactions import Transactions
 
 _KEY_BYTES: Final = 16
@@ -24,7 +25,7 @@ class User:
 
     `key` is opaque, never changes and never comes back: JWTs name the user by it, so that an old one cannot mean a
     new user of the same name. `epoch` grows when everything that was signed before must end (a new password, a
-    disabled account). `created_at` is in seconds since 1970.
+    disabled account). `created_at` is in seconds since 1970. `limits` are those that `Limits` keeps, as text.
     """
 
     id: int
@@ -35,6 +36,11 @@ class User:
     disabled: bool
     epoch: int
     created_at: float
+    limits: str = NONE
+
+
+_LIMITS: Final = select(user_limits.c.limits).where(user_limits.c.user_id == users.c.id).scalar_subquery()
+_USERS: Final = select(*users.c, func.coalesce(_LIMITS, NONE).label("limits"))
 
 
 class Users:
@@ -79,7 +85,7 @@ class Users:
     async def all(self) -> tuple[User, ...]:
         """Everybody, in the order of their names."""
         async with self._transactions.read() as connection:
-            rows = await connection.execute(select(users).order_by(func.lower(users.c.name)))
+            rows = await connection.execute(_USERS.order_by(func.lower(users.c.name)))
             return tuple(_user(row) for row in rows)
 
     async def set(
@@ -98,7 +104,8 @@ class Users:
         changes = {name: value for name, value in given.items() if value is not None}
         async with self._transactions.write() as connection:
             change = update(users).where(users.c.id == user_id).values(**changes, epoch=users.c.epoch + ends_sessions)
-            row = (await connection.execute(change.returning(*users.c))).one_or_none()
+            await connection.execute(change)
+            row = (await connection.execute(_USERS.where(users.c.id == user_id))).one_or_none()
             if row is None:
                 raise NotFound("There is no such user.")
             if ends_sessions:
@@ -132,7 +139,7 @@ class Users:
 
     async def _one(self, condition: ColumnElement[bool]) -> User | None:
         async with self._transactions.read() as connection:
-            row = (await connection.execute(select(users).where(condition))).one_or_none()
+            row = (await connection.execute(_USERS.where(condition))).one_or_none()
         return None if row is None else _user(row)
 
 
@@ -144,5 +151,5 @@ def root_of(key: str) -> Root:
     return Root(key.ljust(32, "0"))
 
 
-def _user(row: Row[tuple[object, ...]]) -> User:
+def _user(row: Any) -> User:
     return User(**row._mapping)

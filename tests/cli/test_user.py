@@ -165,3 +165,33 @@ def test_an_unknown_user_is_said_so(run: Run, words: tuple[str, ...]) -> None:
     run("user", "add", "ann")
     ran = run("user", words[0], "bob", *words[1:])
     assert (ran.code, ran.out, ran.err) == (1, "", "comfy-gateway: There is no user “bob”.\n")
+
+
+def test_limits_of_ones_own(run: Run, look: Look) -> None:
+    """`user set --limit` gives a user limits instead of the role's, `--no-limit` takes them away; `list` shows them."""
+    run("user", "add", "ann")
+    ran = run("user", "set", "ann", "--limit", "weight=2", "--limit", "max_running=none", "--limit", "max_queued=5")
+    assert (ran.code, ran.err) == (0, "Changed ann.\n")
+    assert run("user", "list").out.splitlines()[1].endswith("max_queued=5, max_running=none, weight=2")
+    assert run("user", "set", "ann", "--no-limit", "weight", "--no-limit", "max_running").code == 0
+    user = look(named("ann"))
+    assert user is not None and user.limits == '{"max_queued":5}'
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--limit", "max_queued=0"), "max_queued: Input should be greater than or equal to 1"),
+        (("--limit", "bogus=1"), "“bogus” is no limit; there are weight, priority"),
+        (("--limit", "permissions=admin"), "“permissions” is no limit"),
+        (("--limit", "weight"), "“weight” is not NAME=VALUE"),
+        (("--no-limit", "weight"), "ann has no limit “weight” of their own"),
+    ],
+)
+def test_limits_that_cannot_be(run: Run, look: Look, words: tuple[str, ...], said: str) -> None:
+    """A limit that no role may have is refused in one line, and nothing is changed."""
+    run("user", "add", "ann")
+    ran = run("user", "set", "ann", "--role", "admin", *words)
+    assert ran.code == 1 and said in ran.err and ran.err.count("\n") == 1
+    user = look(named("ann"))
+    assert user is not None and (user.role, user.limits) == ("member", "{}")

@@ -134,7 +134,7 @@ async def gateway(comfyui: Fake) -> AsyncIterator[Callable[..., Awaitable[Gatewa
             "rewrites": dict.fromkeys(("view", "upload_image", "upload_mask", "model_preview"), unchanged),
             "socket": None,
             "extra_routes": lambda role: (),
-            "upload_limit": lambda role: 1_000_000,
+            "upload_limit": lambda principal: 1_000_000,
             "silence": 5.0,
         }
         edge = Edge(Proxy(**{**defaults, **parts}))

@@ -250,7 +250,7 @@ async def test_e10_bodies_of_any_size_take_constant_memory(gateway, comfyui, raw
             await connection.write(block)
 
     comfyui.script = script
-    running = await gateway(upload_limit=lambda role: size)
+    running = await gateway(upload_limit=lambda principal: size)
     reader, writer = await running.connect()
     before = psutil.Process().memory_info().rss
     writer.write(raw(b"/upload/image", b"Content-Length: %d" % size, method=b"POST"))

@@ -282,7 +282,7 @@ async def test_h21_expect_100_without_a_credential_is_refused_without_100(gatewa
 async def test_e10_an_upload_over_the_limit_is_refused_by_its_length(gateway, comfyui, head_of, raw) -> None:
     """413 before anything reaches ComfyUI; at the limit it passes."""
     comfyui.script = keep_upload
-    running = await gateway(upload_limit=lambda role: {"member": 5}[role])
+    running = await gateway(upload_limit=lambda principal: {"member": 5}[principal.role])
     over = raw(b"/upload/image", b"Content-Length: 6", b"Expect: 100-continue", method=b"POST")
     assert head_of(await running.ask(over))[0] == 413
     assert comfyui.heads == []
@@ -299,7 +299,7 @@ async def test_e10_a_chunked_upload_over_the_limit_is_refused_by_counting(
         bodies.append(await connection.reader.read())
 
     comfyui.script = script
-    running = await gateway(upload_limit=lambda role: 5)
+    running = await gateway(upload_limit=lambda principal: 5)
     head = raw(b"/upload/image", b"Transfer-Encoding: chunked", method=b"POST")
     assert head_of(await running.ask(head + b"3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n"))[0] == 413
     await eventually(lambda: comfyui.open == 0)

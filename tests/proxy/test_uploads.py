@@ -300,7 +300,7 @@ async def test_E10_a_large_upload_is_streamed(gateway, comfyui, head_of, tmp_pat
             random_text=lambda: "0" * 32,
             now=lambda: 1.0,
         )
-        running = await gateway(rewrites={"upload_image": uploads.image}, upload_limit=lambda role: 2 * length)
+        running = await gateway(rewrites={"upload_image": uploads.image}, upload_limit=lambda principal: 2 * length)
         reader, writer = await running.connect()
         head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.dat"\r\n\r\n'
         tracemalloc.start()

@@ -50,7 +50,7 @@ async def storage(store: Store, path: Path) -> AsyncIterator[Storage]:
 
 @pytest.fixture
 def keeping(store: Store, storage: Storage, clock: Clock) -> Retention:
-    return Retention(store, storage, days_of=DAYS.get, now=clock)
+    return Retention(store, storage, days_of=lambda user: DAYS.get(user.role), now=clock)
 
 
 async def names(storage: Storage, user: User) -> set[str]:
@@ -212,4 +212,4 @@ async def test_what_fails_is_for_the_next_round(
 async def test_without_the_directory_nothing_runs(store: Store, clock: Clock) -> None:
     """Where the directory is not mounted there is nothing to do, and the task ends."""
     async with Storage(store, None) as storage:
-        await Retention(store, storage, days_of=DAYS.get, now=clock).run()
+        await Retention(store, storage, days_of=lambda user: DAYS.get(user.role), now=clock).run()
