@@ -35,6 +35,7 @@ from gateway.jobs.follow import Rules
 from gateway.jobs.works import Works
 from gateway.policy.access import decide
 from gateway.policy.allowance import MEBIBYTE, Allowance, allowance
+from gateway.policy.caps import caps
 from gateway.policy.nodes import node_policy
 from gateway.policy.origin import require_json, require_same_origin
 from gateway.policy.terms import terms
@@ -245,7 +246,8 @@ class Gateway:
         """What a job's owner may do with files, nodes and models, as the settings are now. Raises UserGone."""
         assert self._store is not None and self._role_of is not None, "jobs are started with the store open"
         role = await self._role_of.user(user_id)
-        return Owner(user_id, await self._store.roots.of(user_id), node_policy(role, role.permissions), terms(role))
+        root = await self._store.roots.of(user_id)
+        return Owner(user_id, root, node_policy(role, role.permissions), terms(role), caps(role))
 
     async def _ready(self) -> dict[str, bool]:
         """Whether requests find what they need: a database that answers, a ComfyUI that takes jobs."""

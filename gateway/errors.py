@@ -6,6 +6,7 @@ It does not know how an error is sent: `edge` turns one into an answer, `proxy` 
     GatewayError
     ├── InvalidRequest        400 invalid_request
     │   ├── InvalidPrompt     400 invalid_prompt
+    │   │   └── OverCap       400 invalid_prompt        (larger than the role allows; says in which nodes)
     │   └── TimedOut          408 request_timeout
     ├── Unauthenticated       401 unauthenticated       4401
     │   ├── TokenExpired      401 token_expired         4401
@@ -88,6 +89,19 @@ class InvalidPrompt(InvalidRequest):
     """The body of a submit has a shape that would hurt ComfyUI or mean nothing to it."""
 
     type = "invalid_prompt"
+
+
+class OverCap(InvalidPrompt):
+    """A workflow that is larger than its user may run. `node_errors` is ComfyUI's form, empty for the workflow as a
+    whole."""
+
+    def __init__(self, message: str, *, node_errors: Mapping[str, Any] | None = None, **more: Any) -> None:
+        super().__init__(message, **more)
+        self.node_errors = dict(node_errors or {})
+
+    def body(self, request_id: str) -> dict[str, Any]:
+        """As any error, with the nodes."""
+        return {**super().body(request_id), "node_errors": self.node_errors}
 
 
 class TimedOut(InvalidRequest):

@@ -136,6 +136,10 @@ class Role(BaseModel):
     max_job_seconds: AtLeastOne | None = None
     max_queued: Annotated[int, Field(ge=1)] = 100
     max_upload_mb: Annotated[int, Field(ge=1)] = 100
+    max_nodes: AtLeastOne | None = None
+    max_batch: AtLeastOne | None = None
+    max_pixels: AtLeastOne | None = None
+    max_steps: AtLeastOne | None = None
     max_sockets: Annotated[int, Field(ge=1)] = 32
     max_uploads: Annotated[int, Field(ge=1)] = 10_000
     storage_mb: Annotated[int, Field(ge=1)] = 2048

@@ -17,6 +17,7 @@ from gateway.comfy.graph_files import Source
 from gateway.comfy.graph_policy import Policy, check
 from gateway.jobs.catalogue import Catalogue
 from gateway.jobs.live import Live
+from gateway.policy.caps import Caps, check_caps
 from gateway.policy.ownership import source_of
 from gateway.policy.terms import Terms
 from gateway.store.files import Files, Known
@@ -36,6 +37,7 @@ class Owner:
     root: Root
     policy: Policy
     terms: Terms = field(default_factory=Terms)
+    caps: Caps = field(default_factory=Caps)
 
 
 class JobFiles:
@@ -61,11 +63,12 @@ class JobFiles:
     async def accepted(self, user_id: int, prompt: Prompt) -> dict[str, Any]:
         """A prompt as its owner wrote it, in the form that is kept and shown.
 
-        Raises MissingNode, NodeNotAllowed, ModelNotAllowed or FileNotAllowed, each with the nodes concerned.
+        Raises MissingNode, NodeNotAllowed, ModelNotAllowed, OverCap or FileNotAllowed, each with the nodes concerned.
         """
         owner = await self._owner_of(user_id)
         classes = await self._catalogue.classes(_classes(prompt))
         check(prompt, classes, owner.policy)
+        check_caps(prompt, owner.caps)
         visible = dict(graph_files.visible(prompt, classes, owner.root))
         await self.rooted(user_id, visible)
         return visible

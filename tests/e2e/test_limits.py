@@ -73,3 +73,14 @@ async def test_a_job_over_its_time_says_so_in_the_history(one: House) -> None:
     kind, error = entry["status"]["messages"][-1]
     assert (kind, error["exception_type"]) == ("execution_error", "time_limit")
     assert "longer than 1 seconds" in error["exception_message"]
+
+
+async def test_a_workflow_that_is_too_large_is_refused_as_comfyui_would(one: House) -> None:
+    """A workflow over the caps is 400 with `node_errors`, so that the editor marks the nodes; nothing of it is kept."""
+    await limit(one, "alice", max_pixels=64 * 64, max_batch=1, max_steps=3)
+    said = await one.ask("POST", "/prompt", by="alice", json={"prompt": slow("a", steps=4)})
+    assert (said.status, said.json()["error"]["type"]) == (400, "invalid_prompt")
+    assert said.json()["node_errors"]["2"]["errors"][0]["extra_info"] == {"input_name": "steps"}
+    assert (await one.ask("GET", "/prompt", by="alice")).json() == {"exec_info": {"queue_remaining": 0}}
+    await one.submit(slow("a", steps=3, seconds=0.1), by="alice")
+    await one.submit(slow("a", steps=4, seconds=0.1), by="bob")
