@@ -9,11 +9,13 @@ stay on its disk: their records of former boots stay too, and count where this b
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Table, and_, delete, func, insert, literal, not_, or_, select, tuple_, update
 from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.comfy.files import FileRef, FileType
@@ -83,13 +85,7 @@ class Files:
 
     async def known(self, user_id: int, server: str, refs: Collection[FileRef]) -> Known:
         """What is known of these visible names, for this user and in the server's present boot."""
-        recorded: set[FileRef] = set()
-        uploaded: set[FileRef] = set()
-        async with self._transactions.read() as connection:
-            for batch in _batches(refs):
-                recorded.update(await _recorded(connection, user_id, server, batch))
-                uploaded.update(await _uploaded(connection, user_id, batch))
-        return Known(frozenset(recorded), frozenset(uploaded))
+        return await self._transactions.run_read(partial(_known, user_id=user_id, server=server, refs=tuple(refs)))
 
     async def record(
         self, server: str, boot: str, *refs: FileRef, user_id: int, prompt_id: str, for_ever: bool = False
@@ -200,7 +196,17 @@ async def _end_boots(connection: AsyncConnection, server: str) -> None:
     await connection.execute(delete(recorded_files).where(of_server, recorded_files.c.boot != EARLIER))
 
 
-async def _recorded(connection: AsyncConnection, user_id: int, server: str, refs: Sequence[FileRef]) -> set[FileRef]:
+def _known(connection: Connection, *, user_id: int, server: str, refs: Sequence[FileRef]) -> Known:
+    """Asked for every `/view`, so it is one function in the database's thread."""
+    recorded: set[FileRef] = set()
+    uploaded: set[FileRef] = set()
+    for batch in _batches(refs):
+        recorded.update(_recorded(connection, user_id, server, batch))
+        uploaded.update(_uploaded(connection, user_id, batch))
+    return Known(frozenset(recorded), frozenset(uploaded))
+
+
+def _recorded(connection: Connection, user_id: int, server: str, refs: Sequence[FileRef]) -> set[FileRef]:
     """Those whose newest record names this user."""
     present = select(server_boots.c.boot).where(server_boots.c.server == server).scalar_subquery()
     boots = or_(
@@ -211,14 +217,14 @@ async def _recorded(connection: AsyncConnection, user_id: int, server: str, refs
         recorded_files.c.server == server, boots, _is_one_of(recorded_files, refs)
     )
     # EARLIER sorts first, so that the present boot has the last word.
-    rows = await connection.execute(query.order_by(recorded_files.c.boot))
+    rows = connection.execute(query.order_by(recorded_files.c.boot))
     owners = {FileRef(*row[:3]): row[3] for row in rows}
     return {ref for ref, owner in owners.items() if owner == user_id}
 
 
-async def _uploaded(connection: AsyncConnection, user_id: int, refs: Sequence[FileRef]) -> set[FileRef]:
+def _uploaded(connection: Connection, user_id: int, refs: Sequence[FileRef]) -> set[FileRef]:
     query = select(*_columns(own_files)).where(own_files.c.user_id == user_id, _is_one_of(own_files, refs))
-    return {FileRef(*row) for row in await connection.execute(query)}
+    return {FileRef(*row) for row in connection.execute(query)}
 
 
 def _in_boot(server: str, boot: Any) -> tuple[ColumnElement[bool], ...]:

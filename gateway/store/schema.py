@@ -36,9 +36,9 @@ def is_known(revision: str) -> bool:
     return revision in {script.revision for script in ScriptDirectory(str(_FOLDER)).walk_revisions()}
 
 
-def migrate(connection: Connection) -> None:
-    """Run what is missing, in the transaction that `connection` is in: all of it or nothing."""
+def migrate(connection: Connection, *, to: str = "head") -> None:
+    """Run what is missing up to that revision, in the transaction that `connection` is in: all of it or nothing."""
     config = Config()
     config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, to)

@@ -1,7 +1,6 @@
 """Whose files are whose."""
 
 import secrets
-import sqlite3
 from collections.abc import Callable
 from itertools import count
 
@@ -15,7 +14,7 @@ from gateway.store.database import upgrade
 from gateway.store.files import Files
 from gateway.store.roots import Roots
 from gateway.store.tables import jobs, recorded_files
-from gateway.store.transactions import path_of
+from tests.store.earlier import database_of
 
 SERVER = "http://127.0.0.1:8188"
 PROMPT = "00000000-0000-4000-8000-000000000001"
@@ -212,29 +211,14 @@ async def test_nothing_is_recorded_for_who_is_gone(store: Store, files: Files, a
         await files.note_upload(ann.id, INPUT, size=1, now=1)
 
 
-OLD_RECORDS = """
-DROP TABLE recorded_files;
-CREATE TABLE recorded_files (server TEXT NOT NULL, boot TEXT NOT NULL, type VARCHAR(8) NOT NULL,
-    subfolder TEXT NOT NULL, filename TEXT NOT NULL, user_id INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
-    prompt_id VARCHAR(36) NOT NULL,
-    PRIMARY KEY (server, boot, type, subfolder, filename));
-CREATE INDEX recorded_files_by_user ON recorded_files (user_id);
-UPDATE alembic_version SET version_num = '0004';
-"""
-
-
 async def test_old_records_are_kept(url: str) -> None:
     """An upgrade keeps the records that a database has, and from then on they outlive their user."""
-    async with await Store.open(url) as store:
-        ann = await store.users.add("Ann", role="member", now=1.5, random=secrets.token_bytes)
-    with sqlite3.connect(path_of(url)) as connection:
-        connection.executescript(OLD_RECORDS)
-        row = (SERVER, "boot", TEMP.type, TEMP.subfolder, TEMP.filename, ann.id, PROMPT)
-        connection.execute("INSERT INTO recorded_files VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-    connection.close()
+    names = "server, boot, type, subfolder, filename, user_id, prompt_id"
+    record = f"'{SERVER}', 'boot', '{TEMP.type}', '{TEMP.subfolder}', '{TEMP.filename}', 7, '{PROMPT}'"
+    ann_id = await database_of(url, "0004", f"INSERT INTO recorded_files ({names}) VALUES ({record})")
     assert await upgrade(url) is True
     async with await Store.open(url) as store:
-        assert await store.files.owner(SERVER, "boot", TEMP) == ann.id
-        await store.users.remove(ann.id)
+        assert await store.files.owner(SERVER, "boot", TEMP) == ann_id
+        await store.users.remove(ann_id)
         async with store.read() as connection:
             assert (await connection.execute(select(recorded_files.c.user_id))).all() == [(None,)]

@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-import sqlite3
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,13 +12,10 @@ from gateway.comfy.user_data import UserFile
 from gateway.errors import StorageFull, StoreUnavailable
 from gateway.store import Store, User
 from gateway.store.database import upgrade
-from gateway.store.tables import metadata
-from gateway.store.transactions import path_of
 from gateway.store.user_data import Kept, PathBlocked, PathTaken, Quota
+from tests.store.earlier import database_of
 
 QUOTA = Quota(1000, 5)
-FIRST_TABLES = {"users", "tokens", "sessions", "servers", "identity_version", "jobs", "shares"}
-"""Those of the first migration."""
 
 
 @pytest.fixture
@@ -232,17 +228,12 @@ async def test_whatever_happens_names_stay_unambiguous(
 
 async def test_a_database_without_user_data_is_upgraded(url: str) -> None:
     """A database of the version before has its users after `db upgrade`, and the new tables."""
-    async with await Store.open(url) as store:
-        ann = await store.users.add("Ann", role="member", now=1.5, random=secrets.token_bytes)
-    with sqlite3.connect(path_of(url)) as connection:
-        for table in set(metadata.tables) - FIRST_TABLES:
-            connection.execute(f"DROP TABLE {table}")
-        connection.execute("ALTER TABLE servers DROP COLUMN share_inputs")
-        connection.execute("UPDATE alembic_version SET version_num = '0001'")
-    connection.close()
+    ann_id = await database_of(url, "0001")
     with pytest.raises(StoreUnavailable, match="db upgrade"):
         await Store.open(url)
     assert await upgrade(url) is True
     async with await Store.open(url) as store:
+        ann = await store.users.get(ann_id)
+        assert ann is not None
         await put(store, ann, "a.json")
         assert await paths(store, ann) == ["a.json"]
