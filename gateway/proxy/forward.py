@@ -4,12 +4,23 @@ It does not know how a credential is proved, what a job is, or how a connection 
 """
 
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
 from gateway.comfy.table import Becomes, Call, RateClass, read
-from gateway.errors import InvalidRequest, MethodNotAllowed, NotFound, RouteNotAllowed
+from gateway.errors import (
+    AddressTooLong,
+    CsrfRefused,
+    InvalidRequest,
+    LockedOut,
+    MethodNotAllowed,
+    NotFound,
+    RouteNotAllowed,
+    StoreUnavailable,
+    Unauthenticated,
+)
 from gateway.identity.credentials import without_token
 from gateway.identity.principal import Principal
 from gateway.proxy.answer import Answers, Asked, send_answer
@@ -68,7 +79,11 @@ class Proxy:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Carry one request to whoever answers it. Raises GatewayError; a client that left is no error."""
-        known = look_up(scope)  # 1. what is asked
+        try:
+            known = look_up(scope)  # 1. what is asked
+        except (InvalidRequest, AddressTooLong):
+            await self._count_unreadable(scope)
+            raise
         principal = await self._authenticate(scope)  # 2. who asks, before a byte of the body is read
         await self._spend(principal, known.row.limit if known else "default", scope)  # 3. not too often
         call = known or look_up_for(scope, self._extra_routes(principal.role))  # a stranger never learns which exist
@@ -84,6 +99,11 @@ class Proxy:
                 raise RouteNotAllowed("The gateway does not pass this route on.", reason=f"row {call.row.pattern}")
         except ClientLeftError:
             return
+
+    async def _count_unreadable(self, scope: Scope) -> None:
+        """What means nothing, or two things, counts for whoever asks it, if that is anybody."""
+        with suppress(Unauthenticated, LockedOut, CsrfRefused, StoreUnavailable):
+            await self._spend(await self._authenticate(scope), "default", scope)
 
     async def _forward(self, call: Call, principal: Principal, scope: Scope, receive: Receive, send: Send) -> None:
         body = self._body(call, principal, scope, receive)

@@ -90,6 +90,7 @@ async def test_R01_every_route_of_comfyui_meets_its_limit(tmp_path: Path) -> Non
             for method in ((row.method, "HEAD") if row.method == "GET" else (row.method,))
         ]
         assert len(asked) > 150
+        asked += [("GET", "/x%00y"), ("POST", "/a%00b"), ("GET", "/queue?a=%0a")]
         asked += [("GET", "/nothing/here"), ("POST", "/nothing"), ("PUT", "/prompt"), ("OPTIONS", "/prompt")]
         for method, path in asked:
             assert limited(await one.ask(method, path, by="alice")), (method, path)
@@ -167,7 +168,7 @@ async def test_R05_strangers_with_random_paths_are_one_address(tmp_path: Path) -
     """Ever new paths of strangers, bad paths too, count for the address; who has a good credential, opens the login
     page, logs in or looks at the health notices nothing of it."""
     async with house(tmp_path, address_rates={"anonymous": "20/hour"}) as one:
-        paths = [f"/{number:x}/{'%2e%2e/' if number % 3 else ''}x" for number in range(60)]
+        paths = [f"/{number:x}/{'%00' if number % 3 else ''}x" for number in range(60)]
         said = [await one.ask("GET", path, headers={"X-API-Key": "wrong"} if path[-3] == "e" else {}) for path in paths]
         assert [one.status in (400, 401) for one in said[:20]] == [True] * 20
         assert all(limited(one) for one in said[20:])
@@ -179,6 +180,14 @@ async def test_R05_strangers_with_random_paths_are_one_address(tmp_path: Path) -
             assert (await one.ask("GET", path)).status == 200
         form = {"username": "any", "password": one.tokens["alice"], "grant_type": "password"}
         assert (await one.ask("POST", "/gateway/api/v1/auth/token", data=form)).status == 200
+
+
+async def test_an_unreadable_address_counts_for_whoever_asks(tmp_path: Path) -> None:
+    """With a good credential what is asked wrongly counts for the user: strangers neither use that up, nor pay it."""
+    async with strict(tmp_path, {"default": "2/hour"}, address_rates=FEW) as one:
+        assert [(await one.ask("GET", "/x%00y", by="alice")).status for _ in range(3)] == [400, 400, 429]
+        assert [(await one.ask("GET", "/x%00y")).status for _ in range(2)] == [400, 429]
+        assert (await one.ask("GET", "/x%00y", by="bob")).status == 400
 
 
 async def test_R07_sockets_are_counted(tmp_path: Path) -> None:
