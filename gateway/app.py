@@ -228,8 +228,9 @@ class Gateway:
         listed = api.files_router(
             authenticator=authenticator, storage=storage, allowance_of=allowance_of, newest=settings.history_newest
         )
+        queue = api.queue_router(authenticator=authenticator, look=works.outlook.look, names=store.users.names)
         ours = OwnDoor(
-            api.control(authenticator=logins, tokens=issuer, ready=self._ready, routers=[pages, listed]),
+            api.control(authenticator=logins, tokens=issuer, ready=self._ready, routers=[pages, listed, queue]),
             door=door,
             authenticate=authenticator.authenticate,
             public={**api.PUBLIC, **web.PUBLIC},

@@ -1,10 +1,11 @@
-"""The JSON control plane under `/gateway`: health, tokens, who am I, its own documentation.
+"""The JSON control plane under `/gateway`: health, tokens, who am I, the queue, its own documentation.
 
 It does not know ComfyUI, nor how a credential is proved.
 """
 
 from gateway.api.application import control
 from gateway.api.files import files_router
+from gateway.api.queue import queue_router
 from gateway.api.routes import PUBLIC, router
 
-__all__ = ["PUBLIC", "control", "files_router", "router"]
+__all__ = ["PUBLIC", "control", "files_router", "queue_router", "router"]

@@ -5,6 +5,6 @@ It must never know HTTP requests, credentials or roles: callers hand it a user i
 way to find that user's root and policy (`files.Owner`).
 
 Reading order: `live` (what is in memory), `desk` (what all share), `submission`, `files`, `post`, `park`, `dispatch`,
-`follow`, `hub`, `settle`, `cancel`, `departures`, `overtime`, `look`, `comparison`, `recover`, `views`; `works` puts
-them together.
+`follow`, `hub`, `settle`, `cancel`, `departures`, `overtime`, `look`, `comparison`, `recover`, `views`, `outlook`;
+`works` puts them together.
 """

@@ -126,17 +126,7 @@ class Submitter:
             raise PromptIdTaken(f"The prompt_id {new.prompt_id} was used before.", details="Choose another.")
         job = await self._desk.ledger.reserve(new, cap=cap, joining=await self._joining(user_id))
         if job is None:
-            raise QueueFull(
-                f"Your queue is full: you may have {cap} jobs waiting or running.",
-                details="A place is free as soon as one of them has finished or you cancel one. "
-                f"Their workflows may have {MOST_BYTES >> 20} MiB together.",
-                extra_info={
-                    "limit": cap,
-                    "current": self._desk.board.count(user_id),
-                    "frees": "when one of your jobs ends",
-                },
-                headers={"Retry-After": "5"},
-            )
+            raise _queue_full(cap, self._desk.board.count(user_id))
         return job
 
     async def _joining(self, user_id: int) -> Joining | None:
@@ -177,6 +167,20 @@ def _starts_at(
     standings = {user: its.standing(virtual.get(user, 0.0)) for user, its in terms.items()}
     idle_clock_ms = max(virtual.values(), default=0.0)
     return fairness.joining(user_id, standings, active=terms.keys(), open_ms=charges, idle_clock_ms=idle_clock_ms)
+
+
+def _queue_full(cap: int, current: int) -> QueueFull:
+    """Too many jobs; or, when there are fewer than the cap, too large ones."""
+    if current >= cap:
+        words = f"Your queue is full: you may have {cap} jobs waiting or running, and have {current}."
+    else:
+        words = f"Your queue is full: the workflows of your jobs may have {MOST_BYTES >> 20} MiB together."
+    return QueueFull(
+        words,
+        details="There is room again as soon as one of your jobs has finished or you cancel one.",
+        extra_info={"limit": cap, "current": current, "frees": "when one of your jobs ends"},
+        headers={"Retry-After": "5"},
+    )
 
 
 def _no_server() -> NoServer:

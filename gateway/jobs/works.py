@@ -17,6 +17,7 @@ from gateway.jobs.files import JobFiles, Owner
 from gateway.jobs.follow import Follower, Rules
 from gateway.jobs.hub import Hub
 from gateway.jobs.live import Board
+from gateway.jobs.outlook import Outlook
 from gateway.jobs.overtime import Overtime
 from gateway.jobs.recover import Recovery
 from gateway.jobs.settle import Settler
@@ -37,8 +38,8 @@ log = get_logger(__name__)
 
 
 class Works:
-    """What the rooms above use: `submitter`, `canceller`, `views`, `hub`, `connected`, `follower.server_flags`, and of
-    `desk` the board and the clock."""
+    """What the rooms above use: `submitter`, `canceller`, `views`, `outlook`, `hub`, `connected`,
+    `follower.server_flags`, and of `desk` the board and the clock."""
 
     def __init__(
         self,
@@ -89,6 +90,7 @@ class Works:
         self._dispatcher = Dispatcher(self.desk, self._settler, self.canceller)
         self._departures = Departures(self.desk, self.canceller, users=users, changes=changes)
         self.views = Views(self.desk)
+        self.outlook = Outlook(self.desk)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:

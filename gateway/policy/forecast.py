@@ -51,12 +51,12 @@ def forecast(
     for job in held:
         ahead.execute(job.prompt_id, job.user_id, job.left_ms, is_new=not job.runs)
     queues = _queues(waiting)
-    while queues and len(ahead.turns) < MOST_FORESEEN:
-        heads = [_head(queue) for queue in queues.values()]
-        chosen = next_job(heads, ahead.standings, held=ahead.held, places=places)
+    heads = {user_id: _head(queue) for user_id, queue in queues.items()}
+    while heads and len(ahead.turns) < MOST_FORESEEN:
+        chosen = next_job(heads.values(), ahead.standings, held=ahead.held, places=places)
         if chosen is not None:
             ahead.hand(chosen, costs_ms.get(chosen.prompt_id, 0.0))
-            _drop_first(queues, chosen.user_id)
+            _go_on(queues, heads, chosen.user_id)
         elif not ahead.one_ends():
             break
     return ahead.turns
@@ -118,8 +118,11 @@ def _head(queue: tuple[deque[Waiting], deque[int]]) -> Waiting:
     return replace(jobs[0], seq=sequences[0])
 
 
-def _drop_first(queues: _Queues, user_id: int) -> None:
+def _go_on(queues: _Queues, heads: dict[int, Waiting], user_id: int) -> None:
+    """To a user's next job."""
     jobs, sequences = queues[user_id]
     sequences.remove(jobs.popleft().seq)
-    if not jobs:
-        del queues[user_id]
+    if jobs:
+        heads[user_id] = _head(queues[user_id])
+    else:
+        del heads[user_id]

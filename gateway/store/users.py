@@ -88,6 +88,11 @@ class Users:
             rows = await connection.execute(_USERS.order_by(func.lower(users.c.name)))
             return tuple(_user(row) for row in rows)
 
+    async def names(self) -> dict[int, str]:
+        """Everybody's name, by id."""
+        async with self._transactions.read() as connection:
+            return {row.id: row.name for row in await connection.execute(select(users.c.id, users.c.name))}
+
     async def set(
         self, user_id: int, *, role: str | None = None, password_hash: str | None = None, disabled: bool | None = None
     ) -> User:
