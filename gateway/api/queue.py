@@ -10,8 +10,8 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field
 
-from gateway.api.ports import Authenticator
 from gateway.api.shapes import Error
+from gateway.identity.authenticator import Authenticator
 from gateway.identity.principal import Principal
 from gateway.jobs.outlook import Picture, Place
 from gateway.policy.access import require
