@@ -43,8 +43,9 @@ def test_a_camera_that_looks_like_a_file_claims_none(two: tuple[Someone, Someone
     """Whoever names another's next preview as a result of their own job does not get it, nor takes it away."""
     alice, bob = two
     (first,) = files_of(alice.finished(previewed(1)))
-    start = first["filename"].rpartition("_0")[0]
-    wanted = [{**first, "filename": f"{start}_{number:05}_.png"} for number in range(3, 9)]
+    start, counted = first["filename"].removesuffix("_.png").rsplit("_", 1)
+    # Bob's own preview takes the number between.
+    wanted = [{**first, "filename": f"{start}_{int(counted) + ahead:05}_.png"} for ahead in range(2, 8)]
     forged, _ = scene(bob, model="none", camera={**wanted[0], "more": wanted})
     graph = {**previewed(2), **forged}
     bob.finished(graph)
