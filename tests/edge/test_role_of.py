@@ -8,6 +8,7 @@ import pytest
 
 from gateway.config import Role
 from gateway.edge.role_of import NOTHING, RoleOf
+from gateway.errors import UserGone
 from gateway.identity.principal import Principal
 from gateway.store import Store
 
@@ -42,4 +43,5 @@ async def test_whoever_stays_asks_again(store: Store) -> None:
     await store.limits.change(ann.id, given={"max_queued": 3})
     assert (await role_of.user(ann.id)).max_queued == 3
     await store.users.remove(ann.id)
-    assert await role_of.user(ann.id) == NOTHING
+    with pytest.raises(UserGone):
+        await role_of.user(ann.id)
