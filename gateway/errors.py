@@ -28,6 +28,7 @@ It does not know how an error is sent: `edge` turns one into an answer, `proxy` 
     ├── UnsupportedMedia      415 unsupported_media_type
     ├── TooMany               429 rate_limited          4429
     │   ├── QueueFull         429 queue_full
+    │   ├── BudgetExhausted   429 budget_exhausted
     │   └── LockedOut         429 locked_out
     └── UpstreamFault         502 bad_gateway
         ├── Disabled          503 SERVICE_DISABLED
@@ -236,6 +237,12 @@ class QueueFull(TooMany):
     """The user has as many unfinished jobs as the role allows."""
 
     type = "queue_full"
+
+
+class BudgetExhausted(TooMany):
+    """The user has used as much GPU time as the role allows for this day, week or month."""
+
+    type = "budget_exhausted"
 
 
 class LockedOut(TooMany):

@@ -4,7 +4,7 @@ It does not know node classes. A link is an input value `[node id, slot]` as `in
 not: 1,500 nodes linked by wrapped links ended the worker thread of 0.28.1 as unwrapped ones do (found by trying).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from gateway.comfy.inputs import linked
@@ -13,6 +13,18 @@ from gateway.comfy.inputs import linked
 def links(inputs: Mapping[str, Any]) -> Iterator[str]:
     """The node ids that these inputs are wired to, in order."""
     return (node_id for value in inputs.values() if (node_id := linked(value)) is not None)
+
+
+def leading_to(prompt: Mapping[str, Mapping[str, Any]], targets: Iterable[str]) -> set[str]:
+    """The ids of these nodes, as far as there are such, and of all that they stand on."""
+    found: set[str] = set()
+    left = [node_id for node_id in targets if node_id in prompt]
+    while left:
+        node_id = left.pop()
+        if node_id not in found:
+            found.add(node_id)
+            left += [name for name in links(prompt[node_id]["inputs"]) if name in prompt]
+    return found
 
 
 def longest_chain(prompt: Mapping[str, Mapping[str, Any]]) -> int:

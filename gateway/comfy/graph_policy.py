@@ -3,13 +3,13 @@
 It does not know files; `graph_files` comes after it. What is unknown is refused.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from posixpath import normpath
 from typing import Any
 
-from gateway.comfy.inputs import changed, unwrapped
+from gateway.comfy.inputs import values
 from gateway.comfy.node_class import NodeClass, replaced
 from gateway.comfy.problems import Problem, node_errors
 from gateway.errors import InvalidPrompt, ModelNotAllowed, NodeNotAllowed
@@ -108,20 +108,13 @@ def _class(node_id: str, name: str, classes: Classes, policy: Policy) -> NodeCla
 
 def _models(node_id: str, inputs: Mapping[str, Any], class_: NodeClass, policy: Policy) -> Iterator[Problem]:
     for input_, folder in class_.models.items() if policy.limits_models else ():
-        for value in _values(inputs, input_):
+        for value in values(inputs, input_):
             if isinstance(value, str) and value.strip().strip("[]").casefold() in ("", "none"):
                 continue
             # A model that another node names cannot be checked before the graph runs.
             if not isinstance(value, str) or not policy.permits_model(folder, value):
                 message = f"The model {value!r} is not allowed." if isinstance(value, str) else "Name the model itself."
                 yield Problem(node_id, input_, ModelNotAllowed.type, message, f"Ask for {folder}/{value}.")
-
-
-def _values(inputs: Mapping[str, Any], name: str) -> list[Any]:
-    found: list[Any] = []
-    note: Callable[[Any], Any] = found.append
-    changed(inputs, name, note)
-    return [unwrapped(value) for value in found]
 
 
 def _matches(text: str, patterns: tuple[str, ...]) -> bool:

@@ -51,3 +51,12 @@ def changed(inputs: Inputs, name: str, change: Change) -> Inputs:
     if isinstance(inner, list):
         return {**inputs, head: change(inputs[head])}
     return {**inputs, head: changed(inner, rest, change)} if isinstance(inner, Mapping) else inputs
+
+
+def values(inputs: Inputs, name: str) -> list[Any]:
+    """What the input holds, unwrapped: under `a.b` there may be two values (see `changed`), and of an absent one there
+    is none."""
+    found: list[Any] = []
+    note: Change = found.append
+    changed(inputs, name, note)
+    return [unwrapped(value) for value in found]

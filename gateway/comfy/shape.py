@@ -5,12 +5,12 @@ sizes, steps, numbers of pictures and models, whatever their prompts, seeds, nam
 """
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import orjson
 
-from gateway.comfy.chain import links
+from gateway.comfy.chain import leading_to
 from gateway.comfy.inputs import is_link, unwrapped
 
 Prompt = Mapping[str, Any]
@@ -34,7 +34,7 @@ _LINKED: Final = "→"
 def shape(prompt: Prompt, *, targets: Collection[str] | None = None) -> str:
     """32 characters that are the same for workflows of the same shape. With `targets` only these nodes, and what they
     stand on, count: ComfyUI runs no others."""
-    counted = prompt if targets is None else _leading_to(prompt, targets)
+    counted = prompt if targets is None else leading_to(prompt, targets)
     nodes = sorted(orjson.dumps(_node(prompt[node_id])) for node_id in counted)
     return hashlib.sha256(b"\n".join(nodes)).hexdigest()[:32]
 
@@ -53,14 +53,3 @@ def _value(value: Any) -> str:
         return repr(float(plain))
     except (TypeError, ValueError, OverflowError):
         return str(plain)[:256] if isinstance(plain, str) else type(plain).__name__
-
-
-def _leading_to(prompt: Prompt, targets: Iterable[str]) -> set[str]:
-    found: set[str] = set()
-    left = [node_id for node_id in targets if node_id in prompt]
-    while left:
-        node_id = left.pop()
-        if node_id not in found:
-            found.add(node_id)
-            left += [name for name in links(prompt[node_id]["inputs"]) if name in prompt]
-    return found

@@ -25,10 +25,6 @@ _LATER: Final = {"redis_url", "accel"}
 """Settings that are planned: refused with a word of their own, because to ignore a limit or a store in silence is
 worse.
 """
-_LATER_IN_ROLES: Final = {
-    "gpu_seconds_per_day",
-}
-
 KeyPath = tuple[str, ...]
 """Where a value stands: ("roles", "member", "max_queued")."""
 
@@ -131,8 +127,7 @@ def _planned(layers: tuple[_Layer, ...]) -> Iterator[str]:
 
 
 def _is_planned(path: KeyPath) -> bool:
-    in_role = len(path) > 2 and path[0] == "roles" and path[2] in _LATER_IN_ROLES
-    return in_role or (path[:1] != () and path[0] in _LATER)
+    return path[:1] != () and path[0] in _LATER
 
 
 def _merged(layers: tuple[_Layer, ...]) -> dict[str, Any]:

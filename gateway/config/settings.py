@@ -125,6 +125,7 @@ class Role(BaseModel):
     `weight` is the share in the fair queue, and of two priorities the higher one always goes first. `max_running` are
     jobs at a server at a time. A pixel cap is for one picture, a cap on the batch or the steps for one node.
     `storage_mb` and `retention_days` count where `comfyui_files` is set, `upload_mb_per_day` where it is not.
+    Days, weeks (from Monday) and months are those of UTC.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -134,6 +135,9 @@ class Role(BaseModel):
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
     max_running: AtLeastOne | None = None
     max_job_seconds: AtLeastOne | None = None
+    gpu_seconds_per_day: AtLeastOne | None = None
+    gpu_seconds_per_week: AtLeastOne | None = None
+    gpu_seconds_per_month: AtLeastOne | None = None
     max_queued: Annotated[int, Field(ge=1)] = 100
     max_upload_mb: Annotated[int, Field(ge=1)] = 100
     max_nodes: AtLeastOne | None = None

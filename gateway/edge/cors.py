@@ -12,7 +12,8 @@ Headers = list[tuple[bytes, bytes]]
 
 ALLOW: Final = b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
 _EXPOSED: Final = (
-    b"Content-Disposition, ETag, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After, X-Request-ID"
+    b"Content-Disposition, ETag, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After, "
+    b"X-Gateway-Budget, X-Gateway-Budget-Warning, X-Request-ID"
 )
 _HEADER_NAMES: Final = re.compile(rb"[A-Za-z0-9-]{1,64}(?:[ \t]*,[ \t]*[A-Za-z0-9-]{1,64}){0,31}")
 

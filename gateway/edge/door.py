@@ -15,7 +15,6 @@ from gateway.comfy.rows import RateClass
 from gateway.config import AddressRates, Role
 from gateway.edge.addresses import counted
 from gateway.edge.counters import Counters
-from gateway.edge.lineage import parent_token
 from gateway.edge.navigation import is_person
 from gateway.edge.rate import Rate, rate
 from gateway.errors import GatewayError, TooMany, Unauthenticated
@@ -140,5 +139,5 @@ class _Bucket:
 
 def _of_token(principal: Principal, rate_class: UserClass, text: str) -> list[_Bucket]:
     """What was got with a token counts for the token."""
-    token = principal.credential_id if principal.via == "token" else parent_token(principal.credential_id)
+    token = principal.token_id
     return [] if token is None else [_Bucket(f"token:{token}", rate_class, rate(text))]

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.config import Settings
-from gateway.edge.lineage import AUDIENCE, ISSUER, new_id
 from gateway.errors import UserGone
 from gateway.identity.jwt import MAX_LIFETIME, Claims, Keys, Typ, sign
+from gateway.identity.lineage import AUDIENCE, ISSUER, new_id
 from gateway.identity.principal import Principal
 from gateway.store.database import Store
 from gateway.store.sessions import SessionRow

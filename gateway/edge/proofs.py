@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.config import Settings
-from gateway.edge.lineage import AUDIENCE, ISSUER, parent_token
 from gateway.identity import jwt, tokens
 from gateway.identity.jwt import Claims, ExpiredJwt, InvalidJwt, Keys
+from gateway.identity.lineage import AUDIENCE, ISSUER, parent_token
 from gateway.identity.principal import Principal, Via
 from gateway.policy.access import permissions
 from gateway.store.database import Store

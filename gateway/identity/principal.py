@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from gateway.identity.lineage import parent_token
+
 Via = Literal["token", "password", "session", "jwt"]
 
 
@@ -28,3 +30,8 @@ class Principal:
     def is_cookie(self) -> bool:
         """Whether the browser sent the credential by itself, so that the request needs a same-origin proof."""
         return self.via == "session"
+
+    @property
+    def token_id(self) -> str | None:
+        """The API token that the caller came with, or that the session or JWT was got with; None for a password."""
+        return self.credential_id if self.via == "token" else parent_token(self.credential_id)

@@ -242,9 +242,9 @@ class Settler:
     async def _finish(
         self, live: Live, state: str, *, gpu_ms: int, ended_at: int | None = None, **columns: Any
     ) -> bool:
-        ended_at = ended_at or self._desk.milliseconds()
+        now = self._desk.milliseconds()
         done = await self._desk.ledger.finish(
-            live, state, weight=live.weight, gpu_ms=gpu_ms, ended_at=ended_at, **columns
+            live, state, weight=live.weight, gpu_ms=gpu_ms, ended_at=ended_at or now, now=now, **columns
         )
         if not done:
             await self.align(live)

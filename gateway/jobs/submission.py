@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
+from gateway.comfy.main_model import main_model
 from gateway.comfy.prompt import Submission
 from gateway.comfy.shape import shape as shape_of
 from gateway.errors import FileNotAllowed, NoServer, PromptIdTaken, QueueFull, UpstreamFault, UserGone
@@ -21,8 +22,9 @@ from gateway.jobs.look import PARKING, Place
 from gateway.jobs.park import accepted, leave, outputs_of, to_unknown
 from gateway.jobs.post import Refused, post
 from gateway.policy import fairness
+from gateway.policy.budgets import Left, Purse
 from gateway.policy.terms import Terms
-from gateway.store.ledger import MOST_BYTES, Job, NewJob
+from gateway.store.ledger import MOST_BYTES, Job, NewJob, Spending
 from gateway.store.shares import Joining
 from gateway.store.turns import JobTurn
 
@@ -31,11 +33,12 @@ LINK_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What the client is told."""
+    """What the client is told. `left` is how the user's budgets stand now."""
 
     prompt_id: str
     number: float
     node_errors: dict[str, Any]
+    left: tuple[Left, ...] = ()
 
 
 class Submitter:
@@ -48,10 +51,13 @@ class Submitter:
         self._desk, self._catalogue, self._canceller, self._mint = desk, catalogue, canceller, mint
         self._under_way: set[asyncio.Task[Accepted | Refused]] = set()
 
-    async def submit(self, user_id: int, submission: Submission, *, cap: int) -> Accepted | Refused:
-        """Submit for a user. Raises MissingNode, PartNotAllowed, QueueFull, PromptIdTaken, UserGone, StoreUnavailable,
-        NoServer, or another UpstreamFault when ComfyUI did not say what it did."""
-        task = asyncio.create_task(self._submit(user_id, submission, cap))
+    async def submit(
+        self, user_id: int, submission: Submission, *, cap: int, token_id: str | None = None
+    ) -> Accepted | Refused:
+        """Submit for a user, who came with this token. Raises MissingNode, PartNotAllowed, QueueFull, BudgetExhausted,
+        PromptIdTaken, UserGone, StoreUnavailable, NoServer, or another UpstreamFault when ComfyUI did not say what it
+        did."""
+        task = asyncio.create_task(self._submit(user_id, submission, cap, token_id))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         return await asyncio.shield(task)
@@ -62,17 +68,18 @@ class Submitter:
             await asyncio.wait(self._under_way, timeout=DRAIN_SECONDS)
         await cancelled(*self._under_way)
 
-    async def _submit(self, user_id: int, submission: Submission, cap: int) -> Accepted | Refused:
+    async def _submit(self, user_id: int, submission: Submission, cap: int, token_id: str | None) -> Accepted | Refused:
         await self._server_is_up()
         submission = replace(submission, prompt=await self._desk.files.accepted(user_id, submission.prompt))
         terms = await self._desk.terms_of(user_id)
-        shape = shape_of(submission.prompt, targets=submission.targets)
-        job = await self._reserve(user_id, submission, cap=cap, shape=shape)
-        live = live_of(job, JobTurn(shape, terms.weight))
+        new = await self._new(user_id, submission, token_id=token_id)
+        purse = Purse(terms.budgets, self._desk.now())
+        job = await self._reserve(new, cap=cap, purse=purse)
+        live = live_of(job, JobTurn(new.shape, terms.weight))
         live.secrets, live.busy, live.placed = dict(submission.secrets), True, False
         self._desk.board.add(live)
         try:
-            return await self._introduce(job, live, submission)
+            return await self._introduce(job, live, submission, left=purse.left)
         except FileNotAllowed:
             await self._withdraw(live)
             raise
@@ -96,7 +103,9 @@ class Submitter:
         except TimeoutError:
             raise _no_server() from None
 
-    async def _introduce(self, job: Job, live: Live, submission: Submission) -> Accepted | Refused:
+    async def _introduce(
+        self, job: Job, live: Live, submission: Submission, *, left: tuple[Left, ...]
+    ) -> Accepted | Refused:
         terms = await self._desk.terms_of(live.user_id)
         placed = self._desk.board.take_place(live, max_running=terms.max_running)
         number = job.seq if placed else PARKING + job.seq
@@ -105,28 +114,37 @@ class Submitter:
             await self._withdraw(live)
             return outcome
         await self._accepted(job, live, outcome.node_errors, placed=placed)
-        return Accepted(job.prompt_id, job.number, outcome.node_errors)
+        return Accepted(job.prompt_id, job.number, outcome.node_errors, left)
 
-    async def _reserve(self, user_id: int, submission: Submission, *, cap: int, shape: str) -> Job:
-        now = self._desk.milliseconds()
-        new = NewJob(
+    async def _new(self, user_id: int, submission: Submission, *, token_id: str | None) -> NewJob:
+        classes = await self._catalogue.classes({str(node["class_type"]) for node in submission.prompt.values()})
+        return NewJob(
             prompt_id=submission.prompt_id or str(self._mint()),
             user_id=user_id,
             client_id=submission.client_id,
             front=submission.front,
             number=submission.number,
-            created_at=now,
+            created_at=self._desk.milliseconds(),
             prompt=submission.prompt,
             extra_data=submission.extra_data,
             targets=submission.targets,
             had_secrets=bool(submission.secrets),
-            shape=shape,
+            shape=shape_of(submission.prompt, targets=submission.targets),
+            token_id=token_id,
+            model=main_model(submission.prompt, classes, targets=submission.targets),
         )
+
+    async def _reserve(self, new: NewJob, *, cap: int, purse: Purse) -> Job:
         if self._desk.board.is_disowned(new.prompt_id):
             raise PromptIdTaken(f"The prompt_id {new.prompt_id} was used before.", details="Choose another.")
-        job = await self._desk.ledger.reserve(new, cap=cap, joining=await self._joining(user_id))
+        job = await self._desk.ledger.reserve(
+            new,
+            cap=cap,
+            joining=await self._joining(new.user_id),
+            spending=Spending(purse, fairness.estimate) if purse.budgets else None,
+        )
         if job is None:
-            raise _queue_full(cap, self._desk.board.count(user_id))
+            raise _queue_full(cap, self._desk.board.count(new.user_id))
         return job
 
     async def _joining(self, user_id: int) -> Joining | None:

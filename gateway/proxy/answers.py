@@ -23,6 +23,7 @@ from gateway.errors import Disabled, InvalidRequest
 from gateway.identity.principal import Principal
 from gateway.jobs.post import Refused
 from gateway.jobs.works import Works
+from gateway.policy.budgets import budget_fields
 from gateway.proxy.answer import Answered, Answers, Asked, json_answer
 
 SMALL_BODY: Final = 1024 * 1024
@@ -80,11 +81,13 @@ class OwnAnswers:
         submission = await self._parsed(await asked.body(self._limits.max_bytes))
         await self._require_room(asked.principal)
         cap = self._role_of(asked.principal).max_queued
-        outcome = await self._works.submitter.submit(asked.principal.user_id, submission, cap=cap)
+        caller = asked.principal
+        outcome = await self._works.submitter.submit(caller.user_id, submission, cap=cap, token_id=caller.token_id)
         if isinstance(outcome, Refused):
             return json_answer(outcome.body, status=400)
         number = shapes.plain_number(outcome.number)
-        return json_answer({"prompt_id": outcome.prompt_id, "number": number, "node_errors": outcome.node_errors})
+        body = {"prompt_id": outcome.prompt_id, "number": number, "node_errors": outcome.node_errors}
+        return json_answer(body, headers=budget_fields(outcome.left, now=self._works.desk.now()))
 
     async def _parsed(self, body: bytes) -> Submission:
         """Checking a large body takes 10 ms and more for each MiB: in a thread, where it keeps nobody waiting."""

@@ -159,7 +159,9 @@ class Relay:
             submission = prompt.from_execute(wish.data, client_id=listener.sid, limits=self._limits)
             await self._require_room(principal)
             cap = (await self._role_of(principal.user_id)).max_queued
-            outcome = await self._works.submitter.submit(principal.user_id, submission, cap=cap)
+            outcome = await self._works.submitter.submit(
+                principal.user_id, submission, cap=cap, token_id=principal.token_id
+            )
             if isinstance(outcome, Refused):
                 error = outcome.body.get("error")
                 raise InvalidRequest(str(error.get("message") if isinstance(error, dict) else error))

@@ -2,7 +2,7 @@
 alembic; it decides nothing.
 
 Reading order of the ledger: `job` (the values), `ledger` (each method is one transaction), `reservation`, `moves`,
-`shares`, `listings` (its statements); `transactions` and `group_commit` carry them to the disk.
+`shares`, `books`, `listings` (its statements); `transactions` and `group_commit` carry them to the disk.
 """
 
 from gateway.store.changes import Changes

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, update
 
 from gateway.errors import StoreUnavailable
 from gateway.store import schema
+from gateway.store.books import Books
 from gateway.store.changes import Changes, SQLiteChanges
 from gateway.store.files import Files
 from gateway.store.ledger import Ledger
@@ -37,6 +38,7 @@ class Store:
         self.sessions: Final = Sessions(transactions)
         self.servers: Final = Servers(transactions)
         self.ledger: Final = Ledger(transactions)
+        self.books: Final = Books(transactions)
         self.user_files: Final = UserFiles(transactions)
         self.files: Final = Files(transactions)
         self.roots: Final = Roots(self.users)

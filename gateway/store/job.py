@@ -40,7 +40,8 @@ class Owned(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
-    """What is known of a job when it is submitted. Times are milliseconds since the epoch."""
+    """What is known of a job when it is submitted. Times are milliseconds since the epoch. `token_id` and `model` are
+    what it is booked under."""
 
     prompt_id: str
     user_id: int
@@ -53,6 +54,8 @@ class NewJob:
     targets: Sequence[str] | None
     had_secrets: bool
     shape: str = ""
+    token_id: str | None = None
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,12 +16,12 @@ from typing import Any
 
 from gateway.store import listings, moves, reservation, shares, turns
 from gateway.store.job import FINISHED, UNFINISHED, Job, NewJob, Owned
-from gateway.store.reservation import MOST_BYTES
+from gateway.store.reservation import MOST_BYTES, Spending
 from gateway.store.shares import Estimate, Joining
 from gateway.store.transactions import Transactions
 from gateway.store.turns import JobTurn
 
-__all__ = ["FINISHED", "MOST_BYTES", "UNFINISHED", "Job", "Ledger", "NewJob"]
+__all__ = ["FINISHED", "MOST_BYTES", "UNFINISHED", "Job", "Ledger", "NewJob", "Spending"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +30,16 @@ class Ledger:
 
     database: Transactions
 
-    async def reserve(self, new: NewJob, *, cap: int, joining: Joining | None = None) -> Job | None:
+    async def reserve(
+        self, new: NewJob, *, cap: int, joining: Joining | None = None, spending: Spending | None = None
+    ) -> Job | None:
         """Write the row `submitting` if the user has fewer than `cap` unfinished jobs; None if not. `joining` says
-        where a user who had none starts. Raises PromptIdTaken when some job has the id already, UserGone when the user
-        was removed or disabled.
+        where a user who had none starts, `spending` what a user with budgets is held to. Raises PromptIdTaken when some
+        job has the id already, UserGone when the user was removed or disabled, BudgetExhausted.
         """
-        return await self.database.run_write(partial(reservation.reserve, new=new, cap=cap, joining=joining))
+        return await self.database.run_write(
+            partial(reservation.reserve, new=new, cap=cap, joining=joining, spending=spending)
+        )
 
     async def withdraw(self, prompt_id: str, *, weight: float) -> bool:
         """Forget a job that ComfyUI refused or never got: its place in the cap and its charge are given back at once.
@@ -105,14 +109,17 @@ class Ledger:
         weight: float,
         gpu_ms: int,
         ended_at: int,
+        now: int | None = None,
         expect: Collection[str] = UNFINISHED,
         **columns: Any,
     ) -> bool:
         """End a job that is in one of the states in `expect`, book its GPU milliseconds and correct the user's virtual
-        time, exactly once; False if it was in none of them."""
+        time, exactly once; False if it was in none of them. `ended_at` is by ComfyUI's clock, and `now`, if it is
+        given, is by ours: the books know no later time."""
         columns |= {"gpu_ms": gpu_ms, "ended_at": ended_at}
+        now = ended_at if now is None else now
         return await self.database.run_write(
-            partial(moves.finish, job=job, state=state, weight=weight, expect=expect, columns=columns)
+            partial(moves.finish, job=job, state=state, weight=weight, expect=expect, now=now, columns=columns)
         )
 
     async def request_cancel(self, prompt_id: str, *, wanted: bool = True) -> None:

@@ -9,10 +9,11 @@ from functools import lru_cache
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import Integer, Update, bindparam, case, delete, select, update
+from sqlalchemy import Integer, Row, Update, bindparam, case, delete, select, update
 from sqlalchemy.engine import Connection
 
-from gateway.store import shares, turns
+from gateway.store import books, shares, turns
+from gateway.store.books import Ended
 from gateway.store.job import FINISHED, Job, Owned, as_stored, job_of
 from gateway.store.shares import Estimate
 from gateway.store.tables import jobs
@@ -59,8 +60,9 @@ def _setting(names: tuple[str, ...], *, counts: bool) -> Update:
 
 @lru_cache(maxsize=256)
 def _moving(names: tuple[str, ...], *, counts: bool) -> Any:
-    """The same from expected states only; it returns what the job is charged."""
-    return _setting(names, counts=counts).where(_FROM).returning(jobs.c.charged_ms)
+    """The same from expected states only; it returns what the books need of the job."""
+    kept = (jobs.c.seq, jobs.c.user_id, jobs.c.charged_ms, jobs.c.created_at, jobs.c.handed_at)
+    return _setting(names, counts=counts).where(_FROM).returning(*kept)
 
 
 def _given(columns: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,13 +78,13 @@ def advance(
 
 def _advanced(
     connection: Connection, prompt_id: str, *, to: str, expect: Collection[str], columns: Mapping[str, Any]
-) -> int | None:
-    """What a job that moved is charged; None if it did not move."""
+) -> Row[Any] | None:
+    """Some columns of a job that moved; None if it did not move."""
     values = {"state": to, **columns}
     statement = _moving(tuple(values), counts=to in _AT_SERVER)
     given = {"this": prompt_id, "expect": tuple(expect), **_given(values)}
-    charged: int | None = connection.execute(statement, given).scalar_one_or_none()
-    return charged
+    moved: Row[Any] | None = connection.execute(statement, given).one_or_none()
+    return moved
 
 
 def note(connection: Connection, prompt_id: str, *, columns: Mapping[str, Any]) -> None:
@@ -166,13 +168,24 @@ def finish(
     state: str,
     weight: float,
     expect: Collection[str],
+    now: int,
     columns: Mapping[str, Any],
 ) -> bool:
-    """See `Ledger.finish`; `columns` hold `gpu_ms`."""
-    charged = _advanced(connection, job.prompt_id, to=state, expect=expect, columns=columns)
-    if charged is None:
+    """See `Ledger.finish`; `columns` hold `gpu_ms` and `ended_at`."""
+    row = _advanced(connection, job.prompt_id, to=state, expect=expect, columns=columns)
+    if row is None:
         return False
-    shares.correct(connection, job.user_id, (columns["gpu_ms"] - charged) / weight)
+    shares.correct(connection, job.user_id, (columns["gpu_ms"] - row.charged_ms) / weight)
+    ended = Ended(
+        seq=row.seq,
+        user_id=row.user_id,
+        state=state,
+        gpu_ms=columns["gpu_ms"],
+        ended_ms=columns["ended_at"],
+        left_ms=row.handed_at or row.created_at,
+        now_ms=now,
+    )
+    books.book(connection, ended)
     return True
 
 

@@ -1,7 +1,8 @@
-"""A place in the ledger for a new job: the row, if the user's cap has room for it. It does not know what happens to the
-job then."""
+"""A place in the ledger for a new job: the row, if the user's cap has room for it and the user's budgets have something
+left. It does not know what happens to the job then."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import bindparam, func, insert, select
@@ -9,9 +10,10 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
 from gateway.errors import PromptIdTaken, UserGone
-from gateway.store import shares, turns
+from gateway.policy.budgets import Purse
+from gateway.store import books, shares, turns
 from gateway.store.job import UNFINISHED, Job, NewJob, fresh, text_of
-from gateway.store.shares import Joining
+from gateway.store.shares import Estimate, Joining
 from gateway.store.tables import jobs, users
 
 MOST_BYTES: Final = 64 * 1024 * 1024
@@ -43,13 +45,25 @@ _RESERVE: Final = insert(jobs).from_select(_COLUMNS, _IF_ROOM).returning(jobs.c.
 _USER: Final = select(users.c.id).where(users.c.id == bindparam("of_user"), users.c.disabled.is_(False))
 
 
-def reserve(connection: Connection, new: NewJob, *, cap: int, joining: Joining | None) -> Job | None:
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """For a user with budgets: what the submit is held to, and how what it will cost is estimated."""
+
+    purse: Purse
+    estimate: Estimate
+
+
+def reserve(
+    connection: Connection, new: NewJob, *, cap: int, joining: Joining | None, spending: Spending | None
+) -> Job | None:
     """Write the row `submitting` if the user has fewer than `cap` unfinished jobs, of less than `MOST_BYTES` together;
     None if not. `joining` is given for a user who had none.
 
-    Raises PromptIdTaken when some job has the id already, UserGone when the user was removed or disabled.
+    Raises PromptIdTaken when some job has the id already, UserGone when the user was removed or disabled,
+    BudgetExhausted when nothing is left to spend.
     """
     _require_user(connection, new.user_id)
+    expected_ms = 0 if spending is None else _afforded(connection, new, spending)
     # As in ComfyUI, a number of the client's own does not advance the counter.
     counter = shares.count(connection, new.user_id, step=int(new.number is None))
     number = float(new.number if new.number is not None else -counter if new.front else counter)
@@ -64,11 +78,23 @@ def reserve(connection: Connection, new: NewJob, *, cap: int, joining: Joining |
         ) from error
     if seq is None:
         return None
-    turns.add(connection, seq, user_id=new.user_id, shape=new.shape)
+    turns.add(connection, seq, new, expected_ms=expected_ms)
     if joining is not None:
         start = joining(shares.virtual_times(connection), shares.open_charges(connection))
         shares.join(connection, new.user_id, start)
     return fresh(new, seq=seq, number=number)
+
+
+def _afforded(connection: Connection, new: NewJob, spending: Spending) -> int:
+    """What the job is expected to take, of a user who has something left. The next submit counts it with the others, so
+    many at once do not get through the same gap."""
+    first, last = spending.purse.days
+    used_ms, expected_ms = books.spent(connection, new.user_id, first=first, last=last)
+    spending.purse.require(used_ms, expected_ms)
+    same = turns.shape_costs(connection, new.user_id, shape=new.shape)
+    cost_ms = spending.estimate(same, shares.recent_costs(connection, new.user_id))
+    spending.purse.take(cost_ms)
+    return cost_ms
 
 
 def _require_user(connection: Connection, user_id: int) -> None:

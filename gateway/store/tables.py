@@ -6,6 +6,7 @@ answers.
 """
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -147,11 +148,40 @@ turns = Table(
     Column("shape", String(32), nullable=False),
     Column("weight", Float, nullable=False, server_default=text("1")),
     Column("time_limit", Integer),
+    Column("expected_ms", Integer, nullable=False, server_default=text("0")),
+    Column("token_id", String(16), nullable=False, server_default=text("''")),
+    Column("model", Text, nullable=False, server_default=text("''")),
     Index("turns_by_shape", "user_id", "shape", "seq"),
 )
-"""What the fair queue keeps of each job. Apart from `jobs`, so that a column more does not mean to write that table
-anew.
+"""What the fair queue and the books keep of each job. Apart from `jobs`, so that a column more does not mean to write
+that table anew.
 """
+
+gpu_days = Table(
+    "gpu_days",
+    metadata,
+    _user_id(primary_key=True),
+    Column("day", Integer, primary_key=True),
+    Column("gpu_ms", BigInteger, nullable=False),
+)
+"""What each user's jobs took on each day, for budgets: `usage` in few rows, so that each submit can ask."""
+
+usage = Table(
+    "usage",
+    metadata,
+    _user_id(primary_key=True),
+    Column("day", Integer, primary_key=True),
+    Column("token_id", String(16), primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("token", String(64), nullable=False),
+    Column("jobs", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    Column("cancelled", Integer, nullable=False),
+    Column("gpu_ms", BigInteger, nullable=False),
+    Column("uploaded_bytes", BigInteger, nullable=False),
+    Index("usage_by_day", "day"),
+)
+"""What each user used, by day, token and model. `token` is the name that the token had: the row outlives it."""
 
 user_limits = Table(
     "user_limits",

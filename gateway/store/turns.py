@@ -1,5 +1,6 @@
-"""What the fair queue keeps of each job beside its row: its shape, the weight that it was charged with, and whether it
-was stopped for running too long.
+"""What the fair queue and the books keep of each job beside its row: its shape, the weight that it was charged with,
+whether it was stopped for running too long, what it was expected to cost, and the token and the model that it counts
+for.
 
 It does not know what a shape is. Everything here is part of somebody's transaction.
 """
@@ -11,7 +12,7 @@ from typing import Final
 from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.engine import Connection
 
-from gateway.store.job import UNFINISHED
+from gateway.store.job import UNFINISHED, NewJob
 from gateway.store.shares import LAST, recent_costs
 from gateway.store.tables import jobs, turns
 
@@ -48,9 +49,17 @@ _SAME: Final = (
 )
 
 
-def add(connection: Connection, seq: int, *, user_id: int, shape: str) -> None:
+def add(connection: Connection, seq: int, new: NewJob, *, expected_ms: int) -> None:
     """The row of a new job."""
-    connection.execute(_ADD, {"seq": seq, "user_id": user_id, "shape": shape})
+    row = {
+        "seq": seq,
+        "user_id": new.user_id,
+        "shape": new.shape,
+        "expected_ms": expected_ms,
+        "token_id": new.token_id or "",
+        "model": new.model,
+    }
+    connection.execute(_ADD, row)
 
 
 def weigh(connection: Connection, prompt_id: str, *, weight: float) -> None:

@@ -148,11 +148,16 @@ def test_what_is_planned_is_said_so(name: str, tmp_path: Path) -> None:
     assert line.startswith(f"{key} (file ") and line.endswith("is not available yet")
 
 
-def test_planned_limits_of_roles_are_said_so(tmp_path: Path) -> None:
-    """A limit that is not enforced yet is refused, once, by its name."""
-    found = problems(tmp_path=tmp_path, toml="[roles.member]\ngpu_seconds_per_day = 3600\n")
-    assert [line.split(" ")[0] for line in found] == ["roles.member.gpu_seconds_per_day"]
-    assert all(line.endswith("is not available yet") for line in found)
+def test_budgets_are_whole_seconds(tmp_path: Path) -> None:
+    """A budget is at least one second; none is the default."""
+    table = "[roles.member]\ngpu_seconds_per_day = 3600\ngpu_seconds_per_week = 0\ngpu_seconds_per_month = -1\n"
+    found = problems(tmp_path=tmp_path, toml=table)
+    assert [line.split(" ")[0] for line in found] == [
+        "roles.member.gpu_seconds_per_week",
+        "roles.member.gpu_seconds_per_month",
+    ]
+    role = load(config=None, flags={}, environ=HOME).roles["member"]
+    assert role.gpu_seconds_per_day is role.gpu_seconds_per_week is role.gpu_seconds_per_month is None
 
 
 def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:

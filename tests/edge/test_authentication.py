@@ -10,10 +10,10 @@ from starlette.types import Scope
 
 from gateway.config import Settings
 from gateway.edge.authentication import Authenticator
-from gateway.edge.lineage import AUDIENCE, ISSUER
 from gateway.errors import CsrfRefused, GatewayError, LockedOut, StoreUnavailable, TokenExpired, Unauthenticated
 from gateway.identity import tokens
 from gateway.identity.jwt import Claims, Keys, sign
+from gateway.identity.lineage import AUDIENCE, ISSUER
 from gateway.identity.principal import Principal
 from gateway.store import TokenRow
 from tests.edge.conftest import EPOCH, Town

@@ -128,6 +128,7 @@ class House:
         self.database = directory / "gateway.db"
         self.rules = rules or Rules()
         self.terms: dict[int, Terms] = {}
+        self.clock_offset = 0.0
         self._listeners: list[Listener] = []
         shutil.copyfile(template, self.database)
 
@@ -148,7 +149,7 @@ class House:
             shared=frozenset,
             ask_shared=self._nothing,
             history_days=90,
-            now=time.time,
+            now=lambda: time.time() + self.clock_offset,
         )
         for listener in self._listeners:
             self.works.hub.attach(listener)
@@ -199,11 +200,13 @@ class House:
             self.works.hub.attach(listener)
         return ear
 
-    async def offer(self, person: Person, nodes: Graph, *, cap: int = 500, **fields: Any) -> Accepted | Refused:
+    async def offer(
+        self, person: Person, nodes: Graph, *, cap: int = 500, token_id: str | None = None, **fields: Any
+    ) -> Accepted | Refused:
         """Submit; `fields` are those of the body of POST /prompt."""
         body = json.dumps({"prompt": nodes, **fields}).encode()
         submission = prompt.parse(body, limits=prompt.Limits())
-        return await self.works.submitter.submit(person.id, submission, cap=cap)
+        return await self.works.submitter.submit(person.id, submission, cap=cap, token_id=token_id)
 
     async def submit(self, person: Person, nodes: Graph, **fields: Any) -> str:
         """Submit what is valid; the id."""
@@ -219,6 +222,18 @@ class House:
         """What another process would read from the database now: what was committed."""
         with closing(sqlite3.connect(self.database)) as connection:
             return connection.execute(query).fetchall()
+
+    def booked(self) -> list[tuple[Any, ...]]:
+        """By user what the books say: jobs, failed and cancelled ones, GPU milliseconds, and those of the budgets."""
+        days = "(select coalesce(sum(gpu_ms), 0) from gpu_days where gpu_days.user_id = usage.user_id)"
+        sums = "sum(jobs), sum(failed), sum(cancelled), sum(gpu_ms)"
+        return self.read(f"select user_id, {sums}, {days} from usage group by user_id order by user_id")
+
+    def ended_rows(self) -> list[tuple[Any, ...]]:
+        """The same, counted in the ledger."""
+        sums = "count(*), sum(state = 'failed'), sum(state = 'cancelled'), sum(gpu_ms), sum(gpu_ms)"
+        ended = "state in ('succeeded', 'failed', 'cancelled')"
+        return self.read(f"select user_id, {sums} from jobs where {ended} group by user_id order by user_id")
 
     def copies(self, prompt_id: str, count: int) -> list[str]:
         """Put copies of a row behind all others; while no gateway runs."""

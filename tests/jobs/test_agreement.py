@@ -200,6 +200,7 @@ class Agreement(RuleBasedStateMachine):
             assert self.house.runs(prompt_id) <= 1 + self.crashes
         for person in self.people:
             await self.history_is_right(person)
+        assert self.house.booked() == self.house.ended_rows(), "each job is booked once"
         await self.nobody_else_ran()
 
     async def ended_well(self, prompt_id: str, person: Person) -> None:

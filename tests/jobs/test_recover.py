@@ -111,6 +111,7 @@ async def test_a_gateway_killed_at_any_instruction(
     booked = house.read("select user_id, sum(gpu_ms) from jobs group by user_id")
     for user_id, spent in booked:
         assert (await house.store.ledger.virtual_times())[user_id] >= spent
+    assert house.booked() == house.ended_rows(), "each job is booked once"
 
 
 def dying(real: Any, call: int, when: str, reached: asyncio.Event) -> Any:

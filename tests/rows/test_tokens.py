@@ -14,7 +14,7 @@ import websocket
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from gateway.edge.lineage import AUDIENCE, ISSUER
+from gateway.identity.lineage import AUDIENCE, ISSUER
 from gateway.identity.passwords import Passwords
 from gateway.store import Store
 from gateway.store.keys import ensure_keys
