@@ -136,3 +136,27 @@ async def test_T19_no_quota_is_reset(one: House, clock: Stepping) -> None:
     for clock.offset in STEPS:
         said = await one.ask("POST", "/prompt", by="alice", json={"prompt": graphs[2]})
         assert (said.status, said.json()["error"]["type"]) == (429, "queue_full"), clock.offset
+
+
+async def test_T19_no_budget_is_reset_or_booked_twice(one: House, clock: Stepping) -> None:
+    """A budget that is used up stays so however the clock is set back, and the job that used it is booked once, for as
+    long as it took."""
+    async with await Store.open(url_of(one.settings)) as store:
+        alice = await store.users.by_name("alice")
+        assert alice is not None
+        await store.limits.change(alice.id, given={"gpu_seconds_per_day": 1, "gpu_seconds_per_month": 1})
+    wait = {"seconds": 1.2, "steps": 1, "previews": False, "text": False, "nonce": "a"}
+    graph = {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 16, "batch_size": 1, "color": 5}},
+        "2": {"class_type": "LabSlow", "inputs": {"image": ["1", 0], **wait}},
+        "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "slow"}},
+    }
+    prompt_id = await one.submit(graph, by="alice")
+    await one.history(prompt_id, by="alice")
+    for clock.offset in (30.0, -30.0, -HOUR, -DAY, -7 * DAY, 0.0):
+        said = await one.ask("POST", "/prompt", by="alice", json={"prompt": picture()})
+        assert (said.status, said.json()["error"]["type"]) == (429, "budget_exhausted"), clock.offset
+    async with await Store.open(url_of(one.settings)) as store:
+        rows = await store.books.used(first=0, last=10**6, user_id=alice.id, most=10)
+        assert [row.jobs for row in rows] == [1]
+        assert 1200 <= rows[0].gpu_ms < 20_000

@@ -24,6 +24,7 @@ from gateway.identity.jwt import Keys
 from gateway.identity.principal import Principal
 from gateway.jobs.works import Works
 from gateway.policy.allowance import MEBIBYTE, Allowance, allowance
+from gateway.policy.budgets import Budget, budgets
 from gateway.policy.nodes import node_policy
 from gateway.proxy.answer import Answers
 from gateway.proxy.answers import OwnAnswers
@@ -61,6 +62,10 @@ class Parts:
     def allowance_of(self, principal: Principal) -> Allowance:
         """How much the caller may keep and bring."""
         return allowance(self.role_of(principal))
+
+    async def budgets_of(self, user_id: int) -> tuple[Budget, ...]:
+        """A user's budgets, as the settings are now. Raises UserGone."""
+        return budgets(await self.role_of.user(user_id))
 
     async def require_room(self, principal: Principal) -> None:
         """Raises StorageFull for who may make no more files."""
@@ -160,8 +165,15 @@ def _control(parts: Parts, authenticator: Authenticator, door: Door) -> OwnDoor:
         newest=settings.history_newest,
     )
     queue = api.queue_router(authenticator=authenticator, look=parts.works.outlook.look, names=store.users.names)
+    usage = api.usage_router(
+        authenticator=authenticator,
+        books=store.books,
+        users=store.users,
+        budgets_of=parts.budgets_of,
+        now=parts.clock,
+    )
     return OwnDoor(
-        api.control(authenticator=logins, tokens=issuer, ready=parts.ready, routers=[pages, files, queue]),
+        api.control(authenticator=logins, tokens=issuer, ready=parts.ready, routers=[pages, files, queue, usage]),
         door=door,
         authenticate=authenticator.authenticate,
         public={**api.PUBLIC, **web.PUBLIC},

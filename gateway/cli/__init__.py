@@ -10,6 +10,7 @@ from gateway.cli import config, db, files, token, user, userdata
 from gateway.cli.check import check
 from gateway.cli.demo import demo
 from gateway.cli.serve import serve
+from gateway.cli.usage import usage
 from gateway.config import ConfigError
 from gateway.errors import GatewayError
 from gateway.log import configure
@@ -29,6 +30,7 @@ app.add_typer(token.app, name="token")
 app.add_typer(userdata.app, name="userdata")
 app.add_typer(files.app, name="files")
 app.add_typer(db.app, name="db")
+app.command("usage")(usage)
 app.command("check")(check)
 app.command("config")(config.show)
 

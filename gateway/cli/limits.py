@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from gateway.config import Settings
+from gateway.config import Role, Settings
 from gateway.errors import InvalidRequest
 from gateway.policy.limits import overridden, parse_limit
 from gateway.store import User
@@ -35,6 +35,12 @@ def require_own(user: User, names: Sequence[str]) -> None:
     for name in names:
         if name not in own:
             raise InvalidRequest(f"{user.name} has no limit “{name}” of their own.")
+
+
+def role_of(settings: Settings, user: User) -> Role:
+    """The user's role with the user's own limits; one without limits, where the settings have no such role."""
+    role = settings.roles.get(user.role, Role(permissions=frozenset()))
+    return overridden(role, orjson.loads(user.limits))[0]
 
 
 def own_limits(user: User) -> str:

@@ -73,7 +73,12 @@ class Uploads:
         root = await self._store.roots.of(asked.principal.user_id)
         upload = UploadForm(reader, FormWriter(self._random_text()), root, masked=masked)
         user_id = asked.principal.user_id
-        room = self._storage.upload(user_id, self._allowance_of(asked.principal), exists=partial(self._has, root=root))
+        room = self._storage.upload(
+            user_id,
+            self._allowance_of(asked.principal),
+            exists=partial(self._has, root=root),
+            token_id=asked.principal.token_id,
+        )
         try:
             await room.claim((body.length or 0) - FORM_BYTES)
         except BaseException:

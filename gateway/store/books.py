@@ -5,6 +5,7 @@ A job is booked in the transaction that ends it, and only there, so whatever cra
 Days are those of UTC, as numbers since 1970.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -14,7 +15,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql import ColumnElement
 
-from gateway.errors import UserGone
+from gateway.policy.budgets import Budget, Left, days_of, left_of
 from gateway.store.job import UNFINISHED
 from gateway.store.tables import gpu_days, jobs, tokens, turns, usage, users
 from gateway.store.transactions import Transactions
@@ -77,7 +78,6 @@ _OF_JOB: Final = (
     .where(turns.c.seq == bindparam("of_job"))
 )
 _TOKEN: Final = select(tokens.c.name).where(tokens.c.id == bindparam("of_token"))
-_USER: Final = select(users.c.id).where(users.c.id == bindparam("of_user"))
 
 
 def _adding(table: Any, *, key: tuple[str, ...], counters: tuple[str, ...], rest: tuple[str, ...] = ()) -> Any:
@@ -119,6 +119,13 @@ def book(connection: Connection, ended: Ended) -> None:
         connection.execute(_ADD_DAY, day)
 
 
+def book_upload(connection: Connection, *, user_id: int, size: int, now: int, token_id: str) -> None:
+    """Count bytes that came in: part of the transaction that notes the file. `now` is in milliseconds."""
+    token = connection.execute(_TOKEN, {"of_token": token_id}).scalar_one_or_none() or ""
+    row = {"user_id": user_id, "day": now // DAY_MS, "token_id": token_id, "token": token, "model": ""}
+    _add(connection, **row, uploaded_bytes=size)
+
+
 def _add(connection: Connection, **values: Any) -> None:
     row = {"jobs": 0, "failed": 0, "cancelled": 0, "gpu_ms": 0, "uploaded_bytes": 0, **values}
     connection.execute(_ADD, {f"to_{name}": value for name, value in row.items()})
@@ -133,7 +140,7 @@ def spent(connection: Connection, user_id: int, *, first: int, last: int) -> tup
 
 
 class Books:
-    """The books, to be read; and for uploads, which belong to no job, to be written."""
+    """The books, to be read."""
 
     def __init__(self, transactions: Transactions) -> None:
         self._transactions: Final = transactions
@@ -142,11 +149,13 @@ class Books:
         """See the function `spent`."""
         return await self._transactions.run_read(partial(spent, user_id=user_id, first=first, last=last))
 
-    async def uploaded(self, user_id: int, size: int, *, day: int, token_id: str | None) -> None:
-        """Count bytes that came in. Raises UserGone, StoreUnavailable."""
-        await self._transactions.run_write(
-            partial(_uploaded, user_id=user_id, size=size, day=day, token_id=token_id or "")
-        )
+    async def left(self, user_id: int, budgets: Sequence[Budget], *, now: float) -> tuple[Left, ...]:
+        """How the user's budgets stand; `now` is in seconds."""
+        if not budgets:
+            return ()
+        first, last = days_of(budgets, now=now)
+        used_ms, expected_ms = await self.spent(user_id, first=first, last=last)
+        return left_of(budgets, used_ms, expected_ms, now=now)
 
     async def used(self, *, first: int, last: int, user_id: int | None = None, most: int) -> list[Used]:
         """What was used from the first day to the last, of one user or of all, by day and user: at most `most` rows."""
@@ -163,10 +172,3 @@ class Books:
         )
         async with self._transactions.read() as connection:
             return [Used(**row._mapping) for row in await connection.execute(rows)]
-
-
-def _uploaded(connection: Connection, *, user_id: int, size: int, day: int, token_id: str) -> None:
-    if connection.execute(_USER, {"of_user": user_id}).scalar_one_or_none() is None:
-        raise UserGone
-    token = connection.execute(_TOKEN, {"of_token": token_id}).scalar_one_or_none() or ""
-    _add(connection, user_id=user_id, day=day, token_id=token_id, token=token, model="", uploaded_bytes=size)

@@ -19,6 +19,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.comfy.files import FileRef, FileType
+from gateway.store.books import book_upload
 from gateway.store.data_directory import KeptFile
 from gateway.store.tables import jobs, own_files, recorded_files, server_boots
 from gateway.store.transactions import Transactions
@@ -47,12 +48,16 @@ class Files:
     def __init__(self, transactions: Transactions) -> None:
         self._transactions: Final = transactions
 
-    async def note_upload(self, user_id: int, ref: FileRef, *, size: int, now: int) -> None:
-        """Remember a file that the user put on the server, by its visible name; again, when it was replaced."""
+    async def note_upload(self, user_id: int, ref: FileRef, *, size: int, now: int, by: str | None = None) -> None:
+        """Remember a file that the user put on the server, by its visible name; again, when it was replaced. `by` is
+        the id of the token that it came with, "" without one; None is for files that were there, which do not count as
+        uploaded."""
         row = {"user_id": user_id, **_row(ref), "size": size, "created_at": now}
         changed = {name: row[name] for name in ("size", "created_at")}
         async with self._transactions.write() as connection:
             await connection.execute(upsert(own_files).values(row).on_conflict_do_update(set_=changed))
+            if by is not None:
+                await connection.run_sync(partial(book_upload, user_id=user_id, size=size, now=now, token_id=by))
 
     async def uploads(self, user_id: int, type_: FileType) -> tuple[FileRef, ...]:
         """The user's uploads by visible name, newest first, 10,000 at the most."""

@@ -109,9 +109,16 @@ class Storage:
                 extra_info={"limit": allowance.kept, "current": kept},
             )
 
-    def upload(self, user_id: int, allowance: Allowance, *, exists: Callable[[FileRef], Awaitable[bool]]) -> UploadRoom:
-        """The room of an upload that begins; whoever asked for it ends it. `exists` asks ComfyUI for a file of the
-        user's by its visible name."""
+    def upload(
+        self,
+        user_id: int,
+        allowance: Allowance,
+        *,
+        exists: Callable[[FileRef], Awaitable[bool]],
+        token_id: str | None = None,
+    ) -> UploadRoom:
+        """The room of an upload that begins, with this token; whoever asked for it ends it. `exists` asks ComfyUI for a
+        file of the user's by its visible name."""
         space: KeptSpace | DaySpace
         if self._directory is None:
             days = self._store.upload_days
@@ -123,6 +130,7 @@ class Storage:
             self._store.files,
             user_id,
             allowance=allowance,
+            token_id=token_id,
             naming=self._naming,
             exists=exists,
             soon=self._soon,

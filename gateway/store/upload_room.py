@@ -122,12 +122,13 @@ class UploadRoom:
         user_id: int,
         *,
         allowance: Allowance,
+        token_id: str | None,
         naming: Counter[int],
         exists: Callable[[FileRef], Awaitable[bool]],
         soon: Soon,
     ) -> None:
         self._space, self._files, self._user_id, self._most = space, files, user_id, allowance.uploads
-        self._naming, self._exists, self._soon = naming, exists, soon
+        self._by, self._naming, self._exists, self._soon = token_id or "", naming, exists, soon
         self._is_named = False
         self._sent: _Sent | None = None
         self.claim = space.claim
@@ -149,7 +150,7 @@ class UploadRoom:
 
     async def land(self, ref: FileRef, size: int, *, now: int) -> None:
         """ComfyUI says that the file is there, under this name; it may say so before it had the whole form."""
-        await self._files.note_upload(self._user_id, ref, size=size, now=now)
+        await self._files.note_upload(self._user_id, ref, size=size, now=now, by=self._by)
         self._space.land(size)
         self._sent = None
 
@@ -172,7 +173,7 @@ class UploadRoom:
         try:
             await asyncio.sleep(SETTLE_SECONDS)
             if await self._exists(sent.ref):
-                await self._files.note_upload(self._user_id, sent.ref, size=sent.size, now=sent.now)
+                await self._files.note_upload(self._user_id, sent.ref, size=sent.size, now=sent.now, by=self._by)
         finally:
             self._space.land(sent.size)
             self._close()

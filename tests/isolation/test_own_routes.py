@@ -19,6 +19,7 @@ from tests.isolation.things import SECRET, Things, kept, owned, sent
 
 FILES = "/gateway/api/v1/files"
 QUEUE = "/gateway/api/v1/queue"
+USAGE = "/gateway/api/v1/usage"
 NAMES = (
     {"type": "output", "filename": "$shot"},
     {"type": "output", "filename": "$shot", "subfolder": "$root"},
@@ -43,6 +44,7 @@ NOTHING_OF_USERS = {
 """Routes that take no name of anything, or answer about the credential alone."""
 MATRIX: dict[str, tuple[tuple[str, Any], ...]] = {
     f"GET {QUEUE}": ((QUEUE, None), (f"{QUEUE}?all=true", None), (f"{QUEUE}?user=alice", None)),
+    f"GET {USAGE}": tuple((f"{USAGE}{query}", None) for query in ("", "?user=alice", "?user=Alice&format=csv")),
     f"GET {FILES}": tuple((f"{FILES}{query}", None) for query in LISTS),
     f"DELETE {FILES}": tuple(
         (f"{FILES}?" + "&".join(f"{field}={text}" for field, text in name.items()), None) for name in NAMES

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway.comfy.files import FileRef
 from gateway.errors import BudgetExhausted, UserGone
 from gateway.policy.budgets import Budget, Purse
 from gateway.store import Store, TokenRow, User
@@ -91,8 +92,9 @@ async def test_by_token_and_model(store: Store, ann: User) -> None:
         await end(store, await reserved(store, ann, token_id=laptop, model=model), state)
     await end(store, await reserved(store, ann))
     await end(store, await reserved(store, ann), at=NOON + DAY_MS)
-    await store.books.uploaded(ann.id, 70, day=DAY, token_id=laptop)
-    await store.books.uploaded(ann.id, 7, day=DAY, token_id=laptop)
+    for size in (70, 7):
+        await store.files.note_upload(ann.id, FileRef("input", "", "a.png"), size=size, now=NOON, by=laptop)
+    await store.files.note_upload(ann.id, FileRef("input", "", "found.png"), size=1000, now=NOON)
     async with store.write() as connection:
         await connection.exec_driver_sql("DELETE FROM tokens")
     rows = await store.books.used(first=DAY, last=DAY + 1, user_id=ann.id, most=10)
@@ -115,7 +117,7 @@ async def test_the_books_outlive_the_jobs_and_not_the_user(store: Store, ann: Us
     await store.users.remove(ann.id)
     assert not await end(store, job)
     with pytest.raises(UserGone):
-        await store.books.uploaded(ann.id, 1, day=DAY, token_id=None)
+        await store.files.note_upload(ann.id, FileRef("input", "", "a.png"), size=1, now=NOON, by="")
     assert await store.books.used(first=0, last=10**6, most=10) == []
     assert await spent(store, ann) == ({}, 0)
 
