@@ -14,7 +14,6 @@ from itertools import islice
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Table, and_, delete, func, insert, literal, not_, or_, select, tuple_, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -23,6 +22,7 @@ from gateway.store.books import book_upload
 from gateway.store.data_directory import KeptFile
 from gateway.store.tables import jobs, own_files, recorded_files, server_boots
 from gateway.store.transactions import Transactions
+from gateway.store.upsert import upsert
 
 EARLIER: Final = ""
 """The boot of outputs that were recorded in former boots."""
@@ -55,7 +55,9 @@ class Files:
         row = {"user_id": user_id, **_row(ref), "size": size, "created_at": now}
         changed = {name: row[name] for name in ("size", "created_at")}
         async with self._transactions.write() as connection:
-            await connection.execute(upsert(own_files).values(row).on_conflict_do_update(set_=changed))
+            new = upsert(connection, own_files).values(row)
+            again = new.on_conflict_do_update(index_elements=own_files.primary_key.columns, set_=changed)
+            await connection.execute(again)
             if by is not None:
                 await connection.run_sync(partial(book_upload, user_id=user_id, size=size, now=now, token_id=by))
 
@@ -111,7 +113,7 @@ class Files:
                     if not earlier <= {user_id}:
                         return False
                 rows = [{**job, **_row(ref)} for ref in batch]
-                await connection.execute(upsert(recorded_files).values(rows).on_conflict_do_nothing())
+                await connection.execute(upsert(connection, recorded_files).values(rows).on_conflict_do_nothing())
                 there = (*_in_boot(server, boot), _is_one_of(recorded_files, batch))
                 owners.update(await connection.scalars(select(recorded_files.c.user_id).where(*there).distinct()))
         return owners <= {user_id}
@@ -136,7 +138,7 @@ class Files:
             select(*_columns(recorded_files))
             .select_from(table)
             .where(*_in_boot(server, present), recorded_files.c.user_id == user_id, recorded_files.c.type == type_)
-            .order_by(jobs.c.seq.desc(), recorded_files.c.filename.desc())
+            .order_by(jobs.c.seq.desc().nulls_last(), recorded_files.c.filename.desc())
             .limit(MOST_LISTED)
         )
         async with self._transactions.read() as connection:
@@ -157,8 +159,9 @@ class Files:
         boot = mint()
         row = {"server": server, "boot": boot, "last_prompt_id": None}
         async with self._transactions.write() as connection:
-            await connection.execute(upsert(server_boots).values(row).on_conflict_do_update(set_=row))
             await _end_boots(connection, server)
+            first = upsert(connection, server_boots).values(row)
+            await connection.execute(first.on_conflict_do_update(index_elements=[server_boots.c.server], set_=row))
             # The uploads of a gateway with one server: what was in temp is gone with the rest.
             await connection.execute(delete(own_files).where(own_files.c.type == "temp"))
         return boot
@@ -192,13 +195,23 @@ async def _end_boots(connection: AsyncConnection, server: str) -> None:
     of_server = recorded_files.c.server == server
     over = or_(recorded_files.c.type == "temp", recorded_files.c.user_id.is_(None))
     await connection.execute(delete(recorded_files).where(of_server, over))
+    last = select(server_boots.c.boot).where(server_boots.c.server == server).scalar_subquery()
+    ended = (
+        select(recorded_files.c.boot).where(of_server, recorded_files.c.boot != EARLIER).group_by(recorded_files.c.boot)
+    )
+    # One by one: a job that ended late may have recorded in the boot before, and one statement moves a name once.
+    for boot in await connection.scalars(ended.order_by(recorded_files.c.boot == last, recorded_files.c.boot)):
+        await _move_to_earlier(connection, server, boot)
+    await connection.execute(delete(recorded_files).where(of_server, recorded_files.c.boot != EARLIER))
+
+
+async def _move_to_earlier(connection: AsyncConnection, server: str, boot: str) -> None:
     columns = [column for column in recorded_files.columns if column.name != "boot"]
-    ended = select(*columns, literal(EARLIER).label("boot")).where(of_server, recorded_files.c.boot != EARLIER)
+    ended = select(*columns, literal(EARLIER).label("boot")).where(*_in_boot(server, boot))
     names = [column.name for column in (*columns, recorded_files.c.boot)]
-    moved = upsert(recorded_files).from_select(names, ended)
+    moved = upsert(connection, recorded_files).from_select(names, ended)
     changed = {name: moved.excluded[name] for name in ("user_id", "prompt_id")}
     await connection.execute(moved.on_conflict_do_update(index_elements=_RECORD_OF, set_=changed))
-    await connection.execute(delete(recorded_files).where(of_server, recorded_files.c.boot != EARLIER))
 
 
 def _known(connection: Connection, *, user_id: int, server: str, refs: Sequence[FileRef]) -> Known:

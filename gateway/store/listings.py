@@ -6,7 +6,7 @@ It changes nothing, and does not know in which shape anybody is told.
 from collections.abc import Collection, Iterable
 from typing import Any, Final
 
-from sqlalchemy import Row, Select, and_, bindparam, func, literal, select
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, func, literal, literal_column, select
 from sqlalchemy.engine import Connection
 
 from gateway.store.job import FINISHED, UNFINISHED, Job, job_of
@@ -19,10 +19,20 @@ _SIZE: Final = sum(
     start=func.length(jobs.c.prompt),
 )
 _ID_PATH: Final = "$.extra_pnginfo.workflow.id"
-_WORKFLOW_ID: Final = func.json_object(
-    "extra_pnginfo",
-    func.json_object("workflow", func.json_object("id", func.json_extract(jobs.c.extra_data, _ID_PATH))),
-)
+_WORKFLOW_ID: Final[dict[str, ColumnElement[str]]] = {
+    "sqlite": func.json_object(
+        "extra_pnginfo",
+        func.json_object("workflow", func.json_object("id", func.json_extract(jobs.c.extra_data, _ID_PATH))),
+    ),
+    # PostgreSQL reads no JSON that holds an escaped NUL anywhere; such a one is read whole.
+    "postgresql": literal_column(
+        r"""CASE WHEN position('\u0000' IN jobs.extra_data) > 0 THEN jobs.extra_data
+        ELSE json_build_object('extra_pnginfo', json_build_object('workflow', json_build_object(
+            'id', CAST(jobs.extra_data AS json) #> '{extra_pnginfo,workflow,id}'
+        )))::text END"""
+    ),
+}
+"""`extra_data` with nothing in it but the workflow's id, as each database takes it out of a JSON text."""
 
 
 def one(connection: Connection, prompt_id: str, user_id: int | None) -> Job | None:
@@ -55,7 +65,7 @@ def visible(connection: Connection, user_id: int, *, states: Collection[str], li
     """
     mine = and_(jobs.c.user_id == user_id, jobs.c.hidden.is_(False), jobs.c.state.in_(tuple(states)))
     whole = [column for column in jobs.c if column.name not in ("prompt", "extra_data")]
-    light = (literal("{}").label("prompt"), _WORKFLOW_ID.label("extra_data"))
+    light = (literal("{}").label("prompt"), _WORKFLOW_ID[connection.dialect.name].label("extra_data"))
     return _all(connection, select(*whole, *light).where(mine).order_by(jobs.c.seq.desc()).limit(limit))
 
 

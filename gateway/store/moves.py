@@ -25,8 +25,10 @@ _AT_LEAST_ONE: Final = case((jobs.c.attempts < 1, 1), else_=jobs.c.attempts)
 
 _THIS: Final = jobs.c.prompt_id == bindparam("this")
 _FROM: Final = jobs.c.state.in_(bindparam("expect", expanding=True))
-_OUTPUTS: Final = select(jobs.c.outputs).where(_THIS)
-_CHARGED: Final = select(jobs.c.user_id, jobs.c.charged_ms).where(_THIS, _FROM)
+_OUTPUTS: Final = select(jobs.c.outputs).where(_THIS).with_for_update()
+_CHARGED: Final = select(jobs.c.user_id, jobs.c.charged_ms).where(_THIS, _FROM).with_for_update()
+"""What is read here is written back changed: where writers run beside each other, they wait for the row."""
+
 _WITHDRAW: Final = delete(jobs).where(_THIS, _FROM).returning(jobs.c.user_id, jobs.c.charged_ms)
 _CHARGE: Final = update(jobs).where(_THIS, _FROM, jobs.c.charged_ms == 0).values(charged_ms=bindparam("cost"))
 _HAND: Final = (

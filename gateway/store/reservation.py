@@ -40,9 +40,14 @@ _SIZE: Final = func.length(jobs.c.prompt) + func.length(jobs.c.extra_data)
 _HELD: Final = select(func.coalesce(func.sum(_SIZE), 0)).where(*_MINE).scalar_subquery()
 _IF_ROOM: Final = select(*_VALUES.values()).where(bindparam("cap") > _ACTIVE, bindparam("room") >= _HELD)
 _RESERVE: Final = insert(jobs).from_select(_COLUMNS, _IF_ROOM).returning(jobs.c.seq)
-"""Count-then-insert let 12 jobs through a cap of 5 (measured with 8 processes); one INSERT … SELECT cannot."""
+"""Count-then-insert let 12 jobs through a cap of 5 (measured with 8 processes); one INSERT … SELECT cannot
+where one writes at a time."""
 
-_USER: Final = select(users.c.id).where(users.c.id == bindparam("of_user"), users.c.disabled.is_(False))
+_USER: Final = (
+    select(users.c.id).where(users.c.id == bindparam("of_user"), users.c.disabled.is_(False)).with_for_update()
+)
+"""Locked, where the database has more than one writer: there the one INSERT let 32 through a cap of 5, because none of
+those that run at once counts the others' rows. Those of one user go one by one, those of others beside them."""
 
 
 @dataclass(frozen=True, slots=True)

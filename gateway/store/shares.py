@@ -4,14 +4,15 @@ It does not know whose turn it is; `policy.fairness` says. Everything here is pa
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Final
 
-from sqlalchemy import bindparam, case, func, or_, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import Executable, bindparam, case, func, or_, select, update
 from sqlalchemy.engine import Connection
 
 from gateway.store.job import FINISHED, UNFINISHED
 from gateway.store.tables import jobs, shares
+from gateway.store.upsert import upsert
 
 Joining = Callable[[Mapping[int, float], Mapping[int, int]], float]
 """Where a newly active user starts, in weighted GPU milliseconds: of everybody's virtual times and open charges."""
@@ -23,10 +24,6 @@ LAST: Final = 5
 """So many of a user's last jobs make the estimate."""
 
 _OF_USER: Final = shares.c.user_id == bindparam("of_user")
-_FIRST: Final = upsert(shares).values(user_id=bindparam("of_user"), virtual_ms=0.0, counter=bindparam("step"))
-_COUNT: Final = _FIRST.on_conflict_do_update(
-    index_elements=[shares.c.user_id], set_={"counter": shares.c.counter + bindparam("step")}
-).returning(shares.c.counter)
 _MOVED: Final = shares.c.virtual_ms + bindparam("difference")
 _CORRECT: Final = update(shares).where(_OF_USER).values(virtual_ms=case((_MOVED < 0, 0.0), else_=_MOVED))
 _JOIN: Final = update(shares).where(_OF_USER).values(virtual_ms=bindparam("start"))
@@ -46,9 +43,18 @@ _COSTS: Final = (
 )
 
 
+@cache
+def _counting(database: str) -> Executable:
+    first = upsert(database, shares).values(user_id=bindparam("of_user"), virtual_ms=0.0, counter=bindparam("step"))
+    return first.on_conflict_do_update(
+        index_elements=[shares.c.user_id], set_={"counter": shares.c.counter + bindparam("step")}
+    ).returning(shares.c.counter)
+
+
 def count(connection: Connection, user_id: int, *, step: int) -> int:
     """The user's own prompt number, which `step` moves on: ComfyUI's counter starts at 0 and counts every job."""
-    return int(connection.execute(_COUNT, {"of_user": user_id, "step": step}).scalar_one()) - step
+    counting = _counting(connection.dialect.name)
+    return int(connection.execute(counting, {"of_user": user_id, "step": step}).scalar_one()) - step
 
 
 def correct(connection: Connection, user_id: int, difference_ms: float) -> None:

@@ -15,13 +15,13 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
-    String,
     Table,
-    Text,
     false,
     func,
     text,
 )
+
+from gateway.store.columns import TEXT, WHOLE, short_text
 
 metadata = MetaData()
 
@@ -35,10 +35,10 @@ users = Table(
     "users",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("key", String(32), nullable=False, unique=True),
-    Column("name", String(64), nullable=False),
-    Column("role", String(64), nullable=False),
-    Column("password_hash", Text),
+    Column("key", short_text(32), nullable=False, unique=True),
+    Column("name", short_text(64), nullable=False),
+    Column("role", short_text(64), nullable=False),
+    Column("password_hash", TEXT),
     Column("disabled", Boolean, nullable=False, server_default=false()),
     Column("epoch", Integer, nullable=False, server_default=text("0")),
     Column("created_at", Float, nullable=False),
@@ -51,11 +51,11 @@ Index("users_by_name", func.lower(users.c.name), unique=True)
 tokens = Table(
     "tokens",
     metadata,
-    Column("id", String(16), primary_key=True),
+    Column("id", short_text(16), primary_key=True),
     _user_id(),
-    Column("name", String(64), nullable=False),
+    Column("name", short_text(64), nullable=False),
     Column("digest", LargeBinary(32), nullable=False),
-    Column("scopes", Text),
+    Column("scopes", TEXT),
     Column("created_at", Float, nullable=False),
     Column("expires_at", Float),
     Column("last_used_at", Float),
@@ -66,7 +66,7 @@ tokens = Table(
 sessions = Table(
     "sessions",
     metadata,
-    Column("jti", String(64), primary_key=True),
+    Column("jti", short_text(64), primary_key=True),
     _user_id(),
     Column("created_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),
@@ -78,8 +78,8 @@ sessions = Table(
 servers = Table(
     "servers",
     metadata,
-    Column("url", Text, primary_key=True),
-    Column("client_id", String(64), nullable=False),
+    Column("url", TEXT, primary_key=True),
+    Column("client_id", short_text(64), nullable=False),
     Column("share_inputs", Boolean),
 )
 """`share_inputs` is NULL until it was decided whether what lies at the top of the server's input folder is shared."""
@@ -95,33 +95,33 @@ identity_version = Table(
 jobs = Table(
     "jobs",
     metadata,
-    Column("seq", Integer, primary_key=True),
-    Column("prompt_id", String(36), nullable=False, unique=True),
+    Column("seq", WHOLE, primary_key=True),
+    Column("prompt_id", short_text(36), nullable=False, unique=True),
     _user_id(),
-    Column("client_id", Text),
-    Column("state", String(16), nullable=False),
+    Column("client_id", TEXT),
+    Column("state", short_text(16), nullable=False),
     Column("position", Float, nullable=False),
     Column("number", Float, nullable=False),
-    Column("server", Text),
-    Column("created_at", Integer, nullable=False),
-    Column("handed_at", Integer),
-    Column("started_at", Integer),
-    Column("ended_at", Integer),
+    Column("server", TEXT),
+    Column("created_at", WHOLE, nullable=False),
+    Column("handed_at", WHOLE),
+    Column("started_at", WHOLE),
+    Column("ended_at", WHOLE),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
-    Column("charged_ms", Integer, nullable=False, server_default=text("0")),
-    Column("gpu_ms", Integer, nullable=False, server_default=text("0")),
+    Column("charged_ms", WHOLE, nullable=False, server_default=text("0")),
+    Column("gpu_ms", WHOLE, nullable=False, server_default=text("0")),
     Column("had_secrets", Boolean, nullable=False, server_default=false()),
     Column("cancel_requested", Boolean, nullable=False, server_default=false()),
     Column("hidden", Boolean, nullable=False, server_default=false()),
-    Column("prompt", Text, nullable=False),
-    Column("extra_data", Text, nullable=False),
-    Column("targets", Text),
-    Column("outputs_to_execute", Text, nullable=False),
-    Column("outputs", Text, nullable=False, server_default=text("'{}'")),
-    Column("status", Text),
-    Column("meta", Text, nullable=False, server_default=text("'{}'")),
-    Column("error", Text),
-    Column("node_errors", Text, nullable=False, server_default=text("'{}'")),
+    Column("prompt", TEXT, nullable=False),
+    Column("extra_data", TEXT, nullable=False),
+    Column("targets", TEXT),
+    Column("outputs_to_execute", TEXT, nullable=False),
+    Column("outputs", TEXT, nullable=False, server_default=text("'{}'")),
+    Column("status", TEXT),
+    Column("meta", TEXT, nullable=False, server_default=text("'{}'")),
+    Column("error", TEXT),
+    Column("node_errors", TEXT, nullable=False, server_default=text("'{}'")),
     Index("jobs_by_user_and_state", "user_id", "state"),
     Index("jobs_by_state", "state"),
     Index("jobs_by_user", "user_id", "seq"),
@@ -195,8 +195,8 @@ user_data = Table(
     "user_data",
     metadata,
     _user_id(primary_key=True),
-    Column("path", Text, primary_key=True),
-    Column("size", Integer, nullable=False),
+    Column("path", TEXT, primary_key=True),
+    Column("size", WHOLE, nullable=False),
     Column("created", Float, nullable=False),
     Column("modified", Float, nullable=False),
     # Last: SQLite reads a row from its beginning, and so finds the other columns without the pages of a large file.
@@ -211,9 +211,9 @@ the quota asks for.
 def _reference() -> tuple[Column[str], ...]:
     """What a file is called at a server. Fresh columns, because one belongs to one table."""
     return (
-        Column("type", String(8), primary_key=True),
-        Column("subfolder", Text, primary_key=True),
-        Column("filename", Text, primary_key=True),
+        Column("type", short_text(8), primary_key=True),
+        Column("subfolder", TEXT, primary_key=True),
+        Column("filename", TEXT, primary_key=True),
     )
 
 
@@ -222,19 +222,19 @@ own_files = Table(
     metadata,
     _user_id(primary_key=True),
     *_reference(),
-    Column("size", Integer),
-    Column("created_at", Integer, nullable=False),
+    Column("size", WHOLE),
+    Column("created_at", WHOLE, nullable=False),
 )
 """Inputs that were uploaded through the gateway, by the name that their owner sees; `created_at` is in milliseconds."""
 
 recorded_files = Table(
     "recorded_files",
     metadata,
-    Column("server", Text, primary_key=True),
-    Column("boot", Text, primary_key=True),
+    Column("server", TEXT, primary_key=True),
+    Column("boot", TEXT, primary_key=True),
     *_reference(),
     Column("user_id", Integer, ForeignKey("users.id", ondelete="SET NULL")),
-    Column("prompt_id", String(36), nullable=False),
+    Column("prompt_id", short_text(36), nullable=False),
     Index("recorded_files_by_user", "user_id"),
 )
 """Temporary files, and outputs outside their owner's folder. Their names come again after a restart of the server,
@@ -244,9 +244,9 @@ hence the boot. Those of a removed user are nobody's (NULL): the server's cache 
 server_boots = Table(
     "server_boots",
     metadata,
-    Column("server", Text, primary_key=True),
-    Column("boot", Text, nullable=False),
-    Column("last_prompt_id", Text),
+    Column("server", TEXT, primary_key=True),
+    Column("boot", TEXT, nullable=False),
+    Column("last_prompt_id", TEXT),
 )
 """In which lifetime of its process each server is."""
 
@@ -255,14 +255,14 @@ upload_days = Table(
     metadata,
     _user_id(primary_key=True),
     Column("day", Integer, nullable=False),
-    Column("size", Integer, nullable=False),
+    Column("size", WHOLE, nullable=False),
 )
 """Bytes that each user uploaded on the last day of uploads, in days since 1970."""
 
 removed_users = Table(
     "removed_users",
     metadata,
-    Column("key", String(32), primary_key=True),
+    Column("key", short_text(32), primary_key=True),
     Column("removed_at", Float, nullable=False),
 )
 """Keys of roots whose users were removed together with their files."""

@@ -2,11 +2,11 @@
 
 from typing import Final
 
-from sqlalchemy import and_, case, func, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import and_, case, select, update
 
 from gateway.store.tables import upload_days
 from gateway.store.transactions import Transactions
+from gateway.store.upsert import upsert
 
 
 class UploadDays:
@@ -23,19 +23,20 @@ class UploadDays:
         if size > limit:
             return False
         so_far = case((upload_days.c.day >= day, upload_days.c.size), else_=0)
-        statement = upsert(upload_days).values(user_id=user_id, day=day, size=size)
-        counted = statement.on_conflict_do_update(
-            index_elements=[upload_days.c.user_id],
-            set_={"size": so_far + size, "day": func.max(upload_days.c.day, day)},
-            where=so_far + size <= limit,
-        )
+        last = case((upload_days.c.day < day, day), else_=upload_days.c.day)
         async with self._transactions.write() as connection:
+            first = upsert(connection, upload_days).values(user_id=user_id, day=day, size=size)
+            counted = first.on_conflict_do_update(
+                index_elements=[upload_days.c.user_id],
+                set_={"size": so_far + size, "day": last},
+                where=so_far + size <= limit,
+            )
             return (await connection.execute(counted)).rowcount == 1
 
     async def give_back(self, user_id: int, day: int, size: int) -> None:
         """Take back bytes that were counted on that day and did not come; those of a day before are forgotten."""
         mine = and_(upload_days.c.user_id == user_id, upload_days.c.day <= day)
-        left = func.max(upload_days.c.size - size, 0)
+        left = case((upload_days.c.size > size, upload_days.c.size - size), else_=0)
         async with self._transactions.write() as connection:
             await connection.execute(update(upload_days).where(mine).values(size=left))
 

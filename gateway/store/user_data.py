@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.comfy.user_data import MOST_PATH_BYTES, UserFile, folders_of
 from gateway.errors import StorageFull
 from gateway.store.tables import user_data
 from gateway.store.transactions import Transactions
+from gateway.store.upsert import upsert
 
 MOST_FILES: Final = 10_000
 MOST_FILE_BYTES: Final = 8 * 1024 * 1024
@@ -119,8 +119,9 @@ class UserFiles:
             times = {"created": now if created is None else created, "modified": now}
             row = {"user_id": user_id, "path": path, "content": content, "size": len(content), **times}
             changed = {name: row[name] for name in ("content", "size", "modified")}
-            statement = upsert(user_data).values(row).on_conflict_do_update(set_=changed)
-            return _file((await connection.execute(statement.returning(*_INFO))).one())
+            statement = upsert(connection, user_data).values(row)
+            replacing = statement.on_conflict_do_update(index_elements=user_data.primary_key.columns, set_=changed)
+            return _file((await connection.execute(replacing.returning(*_INFO))).one())
 
     async def remove(self, user_id: int, path: str) -> bool:
         """Whether there was a file.
@@ -210,7 +211,8 @@ async def _require_room(
 async def _kept(connection: AsyncConnection, user_id: int) -> Kept:
     size = func.coalesce(func.sum(user_data.c.size), 0)
     row = (await connection.execute(select(func.count(), size).where(user_data.c.user_id == user_id))).one()
-    return Kept(row[0], row[1])
+    # A sum of 64-bit numbers is a decimal on PostgreSQL.
+    return Kept(row[0], int(row[1]))
 
 
 async def _info(connection: AsyncConnection, user_id: int, path: str) -> UserFile | None:

@@ -10,7 +10,7 @@ context.configure(
     render_as_batch=True,
     transactional_ddl=False,
 )
-"""SQLite can undo `CREATE TABLE`, but alembic must not begin or commit anything: the transaction around this one is
-the caller's.
+"""Both databases can undo `CREATE TABLE`, but alembic must not begin or commit anything: the transaction around this
+one is the caller's.
 """
 context.run_migrations()

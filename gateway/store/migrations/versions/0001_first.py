@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from gateway.store.columns import TEXT, WHOLE, short_text
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -17,8 +19,8 @@ def upgrade() -> None:
     _jobs()
     op.create_table(
         "servers",
-        sa.Column("url", sa.Text(), primary_key=True),
-        sa.Column("client_id", sa.String(64), nullable=False),
+        sa.Column("url", TEXT, primary_key=True),
+        sa.Column("client_id", short_text(64), nullable=False),
     )
     op.create_table(
         "shares",
@@ -43,10 +45,10 @@ def _users() -> None:
     op.create_table(
         "users",
         sa.Column("id", sa.Integer(), primary_key=True),
-        sa.Column("key", sa.String(32), nullable=False, unique=True),
-        sa.Column("name", sa.String(64), nullable=False),
-        sa.Column("role", sa.String(64), nullable=False),
-        sa.Column("password_hash", sa.Text()),
+        sa.Column("key", short_text(32), nullable=False, unique=True),
+        sa.Column("name", short_text(64), nullable=False),
+        sa.Column("role", short_text(64), nullable=False),
+        sa.Column("password_hash", TEXT),
         sa.Column("disabled", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.Column("epoch", sa.Integer(), nullable=False, server_default=sa.text("0")),
         sa.Column("created_at", sa.Float(), nullable=False),
@@ -58,11 +60,11 @@ def _users() -> None:
 def _tokens() -> None:
     op.create_table(
         "tokens",
-        sa.Column("id", sa.String(16), primary_key=True),
+        sa.Column("id", short_text(16), primary_key=True),
         _user_id(),
-        sa.Column("name", sa.String(64), nullable=False),
+        sa.Column("name", short_text(64), nullable=False),
         sa.Column("digest", sa.LargeBinary(32), nullable=False),
-        sa.Column("scopes", sa.Text()),
+        sa.Column("scopes", TEXT),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("expires_at", sa.Float()),
         sa.Column("last_used_at", sa.Float()),
@@ -74,7 +76,7 @@ def _tokens() -> None:
 def _sessions() -> None:
     op.create_table(
         "sessions",
-        sa.Column("jti", sa.String(64), primary_key=True),
+        sa.Column("jti", short_text(64), primary_key=True),
         _user_id(),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("expires_at", sa.Float(), nullable=False),
@@ -87,28 +89,29 @@ def _sessions() -> None:
 def _jobs() -> None:
     op.create_table(
         "jobs",
-        sa.Column("seq", sa.Integer(), primary_key=True),
-        sa.Column("prompt_id", sa.String(36), nullable=False, unique=True),
+        sa.Column("seq", WHOLE, primary_key=True),
+        sa.Column("prompt_id", short_text(36), nullable=False, unique=True),
         _user_id(),
-        sa.Column("client_id", sa.Text()),
-        sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("client_id", TEXT),
+        sa.Column("state", short_text(16), nullable=False),
         sa.Column("position", sa.Float(), nullable=False),
         sa.Column("number", sa.Float(), nullable=False),
-        sa.Column("server", sa.Text()),
-        sa.Column("created_at", sa.Integer(), nullable=False),
-        sa.Column("handed_at", sa.Integer()),
-        sa.Column("started_at", sa.Integer()),
-        sa.Column("ended_at", sa.Integer()),
-        *(_count(name) for name in ("attempts", "charged_ms", "gpu_ms")),
+        sa.Column("server", TEXT),
+        sa.Column("created_at", WHOLE, nullable=False),
+        sa.Column("handed_at", WHOLE),
+        sa.Column("started_at", WHOLE),
+        sa.Column("ended_at", WHOLE),
+        sa.Column("attempts", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        *(_milliseconds(name) for name in ("charged_ms", "gpu_ms")),
         *(_flag(name) for name in ("had_secrets", "cancel_requested", "hidden")),
-        sa.Column("prompt", sa.Text(), nullable=False),
-        sa.Column("extra_data", sa.Text(), nullable=False),
-        sa.Column("targets", sa.Text()),
-        sa.Column("outputs_to_execute", sa.Text(), nullable=False),
+        sa.Column("prompt", TEXT, nullable=False),
+        sa.Column("extra_data", TEXT, nullable=False),
+        sa.Column("targets", TEXT),
+        sa.Column("outputs_to_execute", TEXT, nullable=False),
         _table("outputs"),
-        sa.Column("status", sa.Text()),
+        sa.Column("status", TEXT),
         _table("meta"),
-        sa.Column("error", sa.Text()),
+        sa.Column("error", TEXT),
         _table("node_errors"),
         sqlite_autoincrement=True,
     )
@@ -117,8 +120,8 @@ def _jobs() -> None:
     op.create_index("jobs_by_user", "jobs", ["user_id", "seq"])
 
 
-def _count(name: str) -> "sa.Column[int]":
-    return sa.Column(name, sa.Integer(), nullable=False, server_default=sa.text("0"))
+def _milliseconds(name: str) -> "sa.Column[int]":
+    return sa.Column(name, WHOLE, nullable=False, server_default=sa.text("0"))
 
 
 def _flag(name: str) -> "sa.Column[bool]":
@@ -126,4 +129,4 @@ def _flag(name: str) -> "sa.Column[bool]":
 
 
 def _table(name: str) -> "sa.Column[str]":
-    return sa.Column(name, sa.Text(), nullable=False, server_default=sa.text("'{}'"))
+    return sa.Column(name, TEXT, nullable=False, server_default=sa.text("'{}'"))

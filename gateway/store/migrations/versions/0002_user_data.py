@@ -5,6 +5,8 @@ around it.
 import sqlalchemy as sa
 from alembic import op
 
+from gateway.store.columns import TEXT, WHOLE, short_text
+
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
@@ -18,23 +20,23 @@ def upgrade() -> None:
         "own_files",
         _user_id(primary_key=True),
         *_reference(),
-        sa.Column("size", sa.Integer()),
-        sa.Column("created_at", sa.Integer(), nullable=False),
+        sa.Column("size", WHOLE),
+        sa.Column("created_at", WHOLE, nullable=False),
     )
     op.create_table(
         "recorded_files",
-        sa.Column("server", sa.Text(), primary_key=True),
-        sa.Column("boot", sa.Text(), primary_key=True),
+        sa.Column("server", TEXT, primary_key=True),
+        sa.Column("boot", TEXT, primary_key=True),
         *_reference(),
         _user_id(),
-        sa.Column("prompt_id", sa.String(36), nullable=False),
+        sa.Column("prompt_id", short_text(36), nullable=False),
     )
     op.create_index("recorded_files_by_user", "recorded_files", ["user_id"])
     op.create_table(
         "server_boots",
-        sa.Column("server", sa.Text(), primary_key=True),
-        sa.Column("boot", sa.Text(), nullable=False),
-        sa.Column("last_prompt_id", sa.Text()),
+        sa.Column("server", TEXT, primary_key=True),
+        sa.Column("boot", TEXT, nullable=False),
+        sa.Column("last_prompt_id", TEXT),
     )
 
 
@@ -42,8 +44,8 @@ def _user_data() -> None:
     op.create_table(
         "user_data",
         _user_id(primary_key=True),
-        sa.Column("path", sa.Text(), primary_key=True),
-        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("path", TEXT, primary_key=True),
+        sa.Column("size", WHOLE, nullable=False),
         sa.Column("created", sa.Float(), nullable=False),
         sa.Column("modified", sa.Float(), nullable=False),
         sa.Column("content", sa.LargeBinary(), nullable=False),
@@ -58,7 +60,7 @@ def _user_id(*, primary_key: bool = False) -> "sa.Column[int]":
 
 def _reference() -> "tuple[sa.Column[str], ...]":
     return (
-        sa.Column("type", sa.String(8), primary_key=True),
-        sa.Column("subfolder", sa.Text(), primary_key=True),
-        sa.Column("filename", sa.Text(), primary_key=True),
+        sa.Column("type", short_text(8), primary_key=True),
+        sa.Column("subfolder", TEXT, primary_key=True),
+        sa.Column("filename", TEXT, primary_key=True),
     )

@@ -5,6 +5,8 @@ it.
 import sqlalchemy as sa
 from alembic import op
 
+from gateway.store.columns import WHOLE, short_text
+
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
@@ -18,10 +20,10 @@ def upgrade() -> None:
         "upload_days",
         sa.Column("user_id", sa.Integer(), owner, nullable=False, primary_key=True),
         sa.Column("day", sa.Integer(), nullable=False),
-        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("size", WHOLE, nullable=False),
     )
     op.create_table(
         "removed_users",
-        sa.Column("key", sa.String(32), primary_key=True),
+        sa.Column("key", short_text(32), primary_key=True),
         sa.Column("removed_at", sa.Float(), nullable=False),
     )
