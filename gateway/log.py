@@ -31,6 +31,8 @@ _MASKS: Final = (
     (re.compile(r"(/gateway/t/)[^/?#\s\"']+", re.IGNORECASE), rf"\1{_HIDDEN}"),
     # JWTs: base64 of `{"` starts every one.
     (re.compile(r"eyJ[0-9A-Za-z_-]*(?:\.[0-9A-Za-z_-]*)*"), _HIDDEN),
+    # The password in an address of a database.
+    (re.compile(r"(\b(?:postgres|postgresql)(?:\+\w+)?://[^\s:@/]*:)[^\s@]+@", re.IGNORECASE), rf"\1{_HIDDEN}@"),
     (re.compile(r"\b(Bearer|Basic)\s+[^\s,\"']+", re.IGNORECASE), rf"\1 {_HIDDEN}"),
     # `name: value`, `name=value`, ('name', 'value'), "name": "value": all the rest of the line, which may be all of it.
     (re.compile(rf"\b({_SECRET_NAMES})(?:['\"]\s*[:=,]|\s*[:=])[^\r\n]*", re.IGNORECASE), rf"\1={_HIDDEN}"),

@@ -2,11 +2,14 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
 _SKIPS_NOTHING = os.environ.get("TESTS_SKIP_NOTHING") == "1"
-_EVERYWHERE = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"))
+_DEBIANS = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)
+_SERVERS = ("/usr/local/sbin", "/usr/sbin", "/sbin", *_DEBIANS)
+_EVERYWHERE = os.pathsep.join((os.environ.get("PATH", os.defpath), *_SERVERS))
 
 
 def needs(program: str) -> str:

@@ -28,6 +28,7 @@ ONE_ADDRESS = {
     "sqlalchemy": {"store"},
     "alembic": {"store"},
     "aiosqlite": {"store"},
+    "asyncpg": {"store"},
     "httpx": {"upstream"},
     "websockets": {"upstream"},
     "yarl": {"upstream"},

@@ -10,6 +10,7 @@ from pydantic import BaseModel, SecretStr
 
 from gateway.cli.place import ConfigFile, DataDir, file_of, opened, settings_of
 from gateway.config import Settings, origin_of
+from gateway.config.checks import without_password
 from gateway.errors import StoreUnavailable
 
 
@@ -18,10 +19,15 @@ def show(config: ConfigFile = None, data_dir: DataDir = None) -> None:
     settings = settings_of(config, data_dir)
     file = file_of(config)
     typer.echo(f"# file: {file or 'none'}")
-    lines = [(key, written(value), _origin(settings, key)) for key, value in flat(settings)]
+    lines = [(key, written(_shown(key, value)), _origin(settings, key)) for key, value in flat(settings)]
     width = max(len(f"{key} = {value}") for key, value, _ in lines)
     for key, value, origin in lines:
         typer.echo(f"{f'{key} = {value}'.ljust(min(width, 72))}  # {origin}")
+
+
+def _shown(key: str, value: object) -> object:
+    """Of the database's address the password alone is a secret."""
+    return without_password(value) if key == "database_url" and isinstance(value, SecretStr) else value
 
 
 def _origin(settings: Settings, key: str) -> str:

@@ -8,12 +8,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from pydantic import SecretStr
+
 from gateway.cli.findings import Finding, fail, ok, warn
 from gateway.config import ConfigError, Settings
+from gateway.config.checks import without_password
 from gateway.errors import StoreUnavailable
 from gateway.store import Store, User
 from gateway.store.keys import FILE_NAME, ensure_keys
-from gateway.store.transactions import path_of, url_of
+from gateway.store.sqlite import path_of
+from gateway.store.transactions import url_of
 
 MEBIBYTE: Final = 1024 * 1024
 LITTLE_MB: Final = 1024
@@ -40,17 +44,20 @@ def keys(settings: Settings) -> list[Finding]:
 
 async def database(settings: Settings) -> list[Finding]:
     """Whether it is there, up to date and takes writes, and whether somebody can administer."""
+    url = url_of(settings)
+    path = path_of(url) if url.startswith("sqlite") else None
     try:
-        path = path_of(url_of(settings))
-        if not path.exists():
+        if path is not None and not path.exists():
             return [warn("database", f"{path} is not there yet", "The first “serve” makes it.")]
-        async with await Store.open(url_of(settings), create=False) as store:
+        async with await Store.open(url, create=False) as store:
             await store.prove_writable()
             users = await store.users.all()
     except StoreUnavailable as fault:
         remedy = fault.details or "See that the disk is not full, and that the gateway's user may write the file."
         return [fail("database", f"{fault.message} {fault.reason}".strip(), remedy)]
-    return [ok("database", f"{path}, up to date, takes writes"), *_room(path), *_people(settings, users)]
+    place = path or without_password(SecretStr(url))
+    room = [] if path is None else _room(path)
+    return [ok("database", f"{place}, up to date, takes writes"), *room, *_people(settings, users)]
 
 
 async def client_id(settings: Settings) -> str | None:

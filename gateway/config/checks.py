@@ -77,6 +77,38 @@ def server(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
+def database(address: SecretStr) -> SecretStr:
+    """A SQLite file or a PostgreSQL database. What is wrong is said without the address: it may hold a password."""
+    text = address.get_secret_value()
+    if re.fullmatch(r"sqlite(\+aiosqlite)?:///.+", text) or _is_postgresql(text):
+        return address
+    raise ValueError(
+        "must be sqlite:///path/to/file.db or postgresql://user:password@host/database, with what is not a letter or "
+        "digit in the password written as %XX"
+    )
+
+
+def _is_postgresql(text: str) -> bool:
+    """With a database, because the default would be one that is called as the user is; without white space, which an
+    address never has, and without the signs that end it in the middle of a password."""
+    if re.fullmatch(r"(?:postgresql|postgres)(?:\+asyncpg)?://[^\s#]*", text) is None:
+        return False
+    try:
+        parts = urlsplit(text)
+        # Several hosts may have several ports, which is for PostgreSQL to read.
+        port = None if "," in parts.netloc else parts.port
+    except ValueError:
+        return False
+    return port != 0 and parts.netloc.count("@") <= 1 and re.fullmatch(r"/[^/@]+", parts.path) is not None
+
+
+def without_password(address: SecretStr) -> str:
+    """A database's address as it may be shown: `postgresql://gateway:***@host/gateway`."""
+    text = address.get_secret_value()
+    hidden = re.sub(r"(://[^:@/?]*):[^@/?]*@", r"\1:***@", text)
+    return re.sub(r"([?&][^=&]*password[^=&]*=)[^&]*", r"\1***", hidden, flags=re.IGNORECASE)
+
+
 def network(text: str) -> str:
     """An address or network whose `X-Forwarded-For` is believed. Everybody is refused: then any client could choose
     its own address.

@@ -2,7 +2,6 @@
 nor who uses them.
 """
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -170,7 +169,7 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8190
     comfyui_files: Annotated[Path, AfterValidator(checks.comfyui_files)] | None = None
     """ComfyUI's data directory, where it is mounted here: the one that holds `input`, `output` and `temp`."""
-    database_url: str | None = None
+    database_url: Annotated[SecretStr, AfterValidator(checks.database)] | None = None
     public_url: Annotated[str, AfterValidator(checks.server)] | None = None
     trusted_proxies: Networks = ()
     secret_key: Annotated[SecretStr, AfterValidator(checks.secret)] | None = None
@@ -209,13 +208,6 @@ class Settings(BaseSettings):
         if len(urls) != 1:
             raise ValueError(f"exactly one ComfyUI server, not {len(urls)}: several are not available yet")
         return urls
-
-    @field_validator("database_url")
-    @classmethod
-    def _sqlite(cls, url: str | None) -> str | None:
-        if url is not None and re.match(r"sqlite(\+aiosqlite)?:///.+", url) is None:
-            raise ValueError("must be sqlite:///path/to/file.db: other databases are not available yet")
-        return url
 
     @field_validator("roles", mode="before")
     @classmethod

@@ -1,8 +1,9 @@
-"""What we remember: users, tokens, sessions, servers, jobs, user data, in SQLite. The only room with SQLAlchemy and
-alembic; it decides nothing.
+"""What we remember: users, tokens, sessions, servers, jobs, user data, in SQLite or PostgreSQL. The only room with
+SQLAlchemy and alembic; it decides nothing.
 
 Reading order of the ledger: `job` (the values), `ledger` (each method is one transaction), `reservation`, `moves`,
-`shares`, `books`, `listings` (its statements); `transactions` and `group_commit` carry them to the disk.
+`shares`, `books`, `listings` (its statements); `transactions` says what carries them to the disk, `sqlite` with
+`group_commit` and `postgresql` do it.
 """
 
 from gateway.store.changes import Changes

@@ -7,18 +7,19 @@ Days are those of UTC, as numbers since 1970.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final
 
-from sqlalchemy import Integer, bindparam, case, cast, func, literal, select, union_all
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import Executable, bindparam, case, cast, func, literal, select, union_all
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql import ColumnElement
 
 from gateway.policy.budgets import Budget, Left, days_of, left_of
+from gateway.store.columns import WHOLE
 from gateway.store.job import UNFINISHED
 from gateway.store.tables import gpu_days, jobs, tokens, turns, usage, users
 from gateway.store.transactions import Transactions
+from gateway.store.upsert import upsert
 
 DAY_MS: Final = 24 * 3600 * 1000
 _EXPECTED: Final = -1
@@ -65,7 +66,7 @@ _UNFINISHED: Final = (jobs.c.user_id == bindparam("of_user"), jobs.c.state.in_(U
 _COST: Final = case((jobs.c.charged_ms > 0, jobs.c.charged_ms), else_=turns.c.expected_ms)
 # One statement, so that a job that ends meanwhile is in it once: as expected, or as booked.
 _SPENT: Final = union_all(
-    select(literal(_EXPECTED).label("day"), cast(func.coalesce(func.sum(_COST), 0), Integer).label("gpu_ms"))
+    select(literal(_EXPECTED).label("day"), cast(func.coalesce(func.sum(_COST), 0), WHOLE).label("gpu_ms"))
     .select_from(jobs.join(turns, turns.c.seq == jobs.c.seq))
     .where(*_UNFINISHED),
     select(gpu_days.c.day, gpu_days.c.gpu_ms).where(
@@ -80,22 +81,31 @@ _OF_JOB: Final = (
 _TOKEN: Final = select(tokens.c.name).where(tokens.c.id == bindparam("of_token"))
 
 
-def _adding(table: Any, *, key: tuple[str, ...], counters: tuple[str, ...], rest: tuple[str, ...] = ()) -> Any:
+def _adding(
+    database: str, table: Any, *, key: tuple[str, ...], counters: tuple[str, ...], rest: tuple[str, ...] = ()
+) -> Executable:
     """The statement that adds to the counters of a row, which it makes if there is none."""
-    row = upsert(table).values({name: bindparam(f"to_{name}") for name in (*key, *counters, *rest)})
+    row = upsert(database, table).values({name: bindparam(f"to_{name}") for name in (*key, *counters, *rest)})
     return row.on_conflict_do_update(
         index_elements=[table.c[name] for name in key],
         set_={name: table.c[name] + row.excluded[name] for name in counters},
     )
 
 
-_ADD_DAY: Final = _adding(gpu_days, key=("user_id", "day"), counters=("gpu_ms",))
-_ADD: Final = _adding(
-    usage,
-    key=("user_id", "day", "token_id", "model"),
-    counters=("jobs", "failed", "cancelled", "gpu_ms", "uploaded_bytes"),
-    rest=("token",),
-)
+@cache
+def _adding_day(database: str) -> Executable:
+    return _adding(database, gpu_days, key=("user_id", "day"), counters=("gpu_ms",))
+
+
+@cache
+def _adding_use(database: str) -> Executable:
+    return _adding(
+        database,
+        usage,
+        key=("user_id", "day", "token_id", "model"),
+        counters=("jobs", "failed", "cancelled", "gpu_ms", "uploaded_bytes"),
+        rest=("token",),
+    )
 
 
 def book(connection: Connection, ended: Ended) -> None:
@@ -116,7 +126,7 @@ def book(connection: Connection, ended: Ended) -> None:
     )
     if ended.gpu_ms:
         day = {"to_user_id": ended.user_id, "to_day": ended.day, "to_gpu_ms": ended.gpu_ms}
-        connection.execute(_ADD_DAY, day)
+        connection.execute(_adding_day(connection.dialect.name), day)
 
 
 def book_upload(connection: Connection, *, user_id: int, size: int, now: int, token_id: str) -> None:
@@ -128,7 +138,7 @@ def book_upload(connection: Connection, *, user_id: int, size: int, now: int, to
 
 def _add(connection: Connection, **values: Any) -> None:
     row = {"jobs": 0, "failed": 0, "cancelled": 0, "gpu_ms": 0, "uploaded_bytes": 0, **values}
-    connection.execute(_ADD, {f"to_{name}": value for name, value in row.items()})
+    connection.execute(_adding_use(connection.dialect.name), {f"to_{name}": value for name, value in row.items()})
 
 
 def spent(connection: Connection, user_id: int, *, first: int, last: int) -> tuple[dict[int, int], int]:

@@ -1,8 +1,8 @@
 """Whether anything about users, tokens or sessions changed, also by another process. It does not know what changed.
 
-It is asked on every request, so it must cost next to nothing: `PRAGMA data_version` (a few microseconds) moves when
-another connection committed to the file, whichever process it belongs to; only then is the row `identity_version`
-read.
+It is asked on every request, so it must cost next to nothing. On SQLite `PRAGMA data_version` (a few microseconds)
+moves when another connection committed to the file, whichever process it belongs to; only then is the row
+`identity_version` read. For PostgreSQL see `postgresql_changes`.
 """
 
 import sqlite3
@@ -10,11 +10,16 @@ from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import quote
 
-from sqlalchemy import update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.errors import StoreUnavailable
 from gateway.store.tables import identity_version
+
+CHANNEL: Final = "comfyui_gateway_identities"
+"""Where PostgreSQL notifies of each change."""
+ANNOUNCED: Final = "announced"
+"""Under this key a connection's `info` holds the number that its transaction announced last."""
 
 _BUSY_SECONDS: Final = 0.5
 """Short, because the event loop waits meanwhile; in WAL mode a reader has hardly anything to wait for."""
@@ -24,13 +29,14 @@ class Changes(Protocol):
     """A number that grows with each change of users, tokens or sessions."""
 
     def version(self) -> int:
-        """The number now; every change that was committed before the call is in it.
+        """The number now; every change that was committed before the call is in it. (On PostgreSQL one of another
+        process may be missing for up to 3 s; mostly it is milliseconds.)
 
         Raises:
             StoreUnavailable: it cannot be said, so nothing that was remembered may be trusted.
         """
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Give the connection back."""
 
 
@@ -60,7 +66,7 @@ class SQLiteChanges:
             raise StoreUnavailable("The database cannot answer now.", sent=False, reason=str(error)) from error
         return self._version
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """See `Changes`."""
         if self._connection is not None:
             self._connection.close()
@@ -78,4 +84,10 @@ class SQLiteChanges:
 
 async def note_change(connection: AsyncConnection) -> None:
     """Say, in the transaction of the change itself, that something about identities changed."""
-    await connection.execute(update(identity_version).values(version=identity_version.c.version + 1))
+    grown = update(identity_version).values(version=identity_version.c.version + 1)
+    if connection.dialect.name == "sqlite":
+        await connection.execute(grown)
+        return
+    version = await connection.scalar(grown.returning(identity_version.c.version))
+    await connection.execute(select(func.pg_notify(CHANNEL, str(version))))
+    connection.info[ANNOUNCED] = version

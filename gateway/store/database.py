@@ -1,26 +1,30 @@
 """The store: one database with everything in it, opened and closed. It does not know what the rows mean."""
 
-import os
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, Self
 
 from sqlalchemy import Connection, update
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, ProgrammingError
 
 from gateway.errors import StoreUnavailable
 from gateway.store import schema
 from gateway.store.books import Books
-from gateway.store.changes import Changes, SQLiteChanges
+from gateway.store.changes import Changes
 from gateway.store.files import Files
 from gateway.store.ledger import Ledger
 from gateway.store.limits import Limits
+from gateway.store.postgresql import PostgresTransactions
 from gateway.store.removed_users import RemovedUsers
 from gateway.store.roles import Roles
 from gateway.store.roots import Roots
 from gateway.store.servers import Servers
 from gateway.store.sessions import Sessions
+from gateway.store.sqlite import SQLiteTransactions
 from gateway.store.tables import identity_version
 from gateway.store.tokens import Tokens
-from gateway.store.transactions import Transactions, path_of
+from gateway.store.transactions import Transactions
 from gateway.store.upload_days import UploadDays
 from gateway.store.user_data import UserFiles
 from gateway.store.users import Users
@@ -44,7 +48,7 @@ class Store:
         self.roots: Final = Roots(self.users)
         self.upload_days: Final = UploadDays(transactions)
         self.removed_users: Final = RemovedUsers(transactions)
-        self.changes: Final[Changes] = SQLiteChanges(transactions.path)
+        self.changes: Final[Changes] = transactions.changes
         self.roles: Final = Roles(self.users, self.changes)
         self.transactions: Final = transactions
 
@@ -55,14 +59,9 @@ class Store:
         Raises:
             StoreUnavailable: there is none, it cannot be opened, migrations are missing, or a newer gateway made it.
         """
-        path = path_of(url)
-        if create:
-            _make_file(path)
-        elif not path.exists():
-            raise StoreUnavailable(
-                f"There is no database at {path}.", sent=False, details="The first “serve” or “user add” makes it."
-            )
-        store = cls(Transactions(url))
+        transactions = transactions_on(url)
+        transactions.find(create=create)
+        store = cls(transactions)
         try:
             await store._prepare(create=create)
         except BaseException:
@@ -81,7 +80,6 @@ class Store:
             await connection.execute(update(identity_version).values(version=identity_version.c.version))
 
     async def close(self) -> None:
-        self.changes.close()
         await self.transactions.close()
 
     async def __aenter__(self) -> Self:
@@ -91,12 +89,29 @@ class Store:
         await self.close()
 
     async def _prepare(self, *, create: bool) -> None:
-        # Inside one write transaction: of two processes that start on the same new file, the second one finds it ready.
-        async with self.write() as connection:
-            await connection.run_sync(_make_ready if create else _require_current)
-        # What an engine does at its first connection cannot be cleaned up after a task that is cancelled in it.
-        async with self.read():
-            pass
+        # In one transaction, alone: of two processes that start on the same new database, the second finds it ready.
+        with _refusals():
+            async with self.write() as connection:
+                await connection.run_sync(_make_ready if create else _require_current)
+        await self.transactions.ready()
+
+
+def transactions_on(url: str, *, patient: bool = False) -> Transactions:
+    """The kind of database that `url` is of: the one place where it is chosen. `patient`: statements may take hours.
+
+    Raises:
+        StoreUnavailable: it is of another kind. The address is not repeated: it may hold a password.
+    """
+    try:
+        kind = make_url(url).get_backend_name()
+    except (ArgumentError, ValueError):
+        raise StoreUnavailable("The database address cannot be read.", sent=False) from None
+    match kind:
+        case "sqlite":
+            return SQLiteTransactions(url)
+        case "postgresql" | "postgres":
+            return PostgresTransactions(url, patient=patient)
+    raise StoreUnavailable("Only SQLite files and PostgreSQL are supported.", sent=False)
 
 
 async def upgrade(url: str) -> bool:
@@ -105,14 +120,24 @@ async def upgrade(url: str) -> bool:
     Raises:
         StoreUnavailable: it cannot be opened, or a newer gateway made it.
     """
-    path = path_of(url)
-    _make_file(path)
-    transactions = Transactions(url)
+    transactions = transactions_on(url, patient=True)
+    transactions.find(create=True)
     try:
-        async with transactions.write() as connection:
-            return await connection.run_sync(_upgrade)
+        with _refusals():
+            async with transactions.write() as connection:
+                return await connection.run_sync(_upgrade)
     finally:
         await transactions.close()
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """A database that lets us in and then allows us nothing: no right to make tables, or others' by our names."""
+    try:
+        yield
+    except ProgrammingError as error:
+        reason = str(error.orig)
+        raise StoreUnavailable("The database refuses our tables.", sent=False, reason=reason) from error
 
 
 def _upgrade(connection: Connection) -> bool:
@@ -142,17 +167,3 @@ def _require_current(connection: Connection) -> None:
 
 def _refuse_newer() -> None:
     raise StoreUnavailable("The database was made by a newer gateway than this one.", sent=False)
-
-
-def _make_file(path: Path) -> None:
-    """An empty file that only its owner can read, before SQLite makes one with the process's wider mode.
-
-    One that is there is not touched: to close a file drops all the locks that this process has on it, SQLite's too, and
-    another process then takes the log of a database away that is in use.
-    """
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    except OSError as error:
-        raise StoreUnavailable(f"The database {path} cannot be made: {error.strerror}.", sent=False) from error

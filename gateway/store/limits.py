@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import orjson
 from sqlalchemy import delete, select
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from gateway.store.changes import note_change
 from gateway.store.tables import user_limits
 from gateway.store.transactions import Transactions
+from gateway.store.upsert import upsert
 
 NONE: Final = "{}"
 """What is kept of a user who has the role's limits."""
@@ -31,7 +31,7 @@ class Limits:
             before = {} if text is None else orjson.loads(text)
             kept = {name: value for name, value in {**before, **given}.items() if name not in taken}
             if kept:
-                row = upsert(user_limits).values(user_id=user_id, limits=text_of(kept))
+                row = upsert(connection, user_limits).values(user_id=user_id, limits=text_of(kept))
                 changed = {"limits": row.excluded.limits}
                 await connection.execute(row.on_conflict_do_update(index_elements=["user_id"], set_=changed))
             else:

@@ -143,14 +143,14 @@ shares = Table(
 turns = Table(
     "turns",
     metadata,
-    Column("seq", Integer, ForeignKey("jobs.seq", ondelete="CASCADE"), primary_key=True),
+    Column("seq", WHOLE, ForeignKey("jobs.seq", ondelete="CASCADE"), primary_key=True),
     _user_id(),
-    Column("shape", String(32), nullable=False),
+    Column("shape", short_text(32), nullable=False),
     Column("weight", Float, nullable=False, server_default=text("1")),
     Column("time_limit", Integer),
-    Column("expected_ms", Integer, nullable=False, server_default=text("0")),
-    Column("token_id", String(16), nullable=False, server_default=text("''")),
-    Column("model", Text, nullable=False, server_default=text("''")),
+    Column("expected_ms", WHOLE, nullable=False, server_default=text("0")),
+    Column("token_id", short_text(16), nullable=False, server_default=text("''")),
+    Column("model", TEXT, nullable=False, server_default=text("''")),
     Index("turns_by_shape", "user_id", "shape", "seq"),
 )
 """What the fair queue and the books keep of each job. Apart from `jobs`, so that a column more does not mean to write
@@ -171,9 +171,9 @@ usage = Table(
     metadata,
     _user_id(primary_key=True),
     Column("day", Integer, primary_key=True),
-    Column("token_id", String(16), primary_key=True),
-    Column("model", Text, primary_key=True),
-    Column("token", String(64), nullable=False),
+    Column("token_id", short_text(16), primary_key=True),
+    Column("model", TEXT, primary_key=True),
+    Column("token", short_text(64), nullable=False),
     Column("jobs", Integer, nullable=False),
     Column("failed", Integer, nullable=False),
     Column("cancelled", Integer, nullable=False),
@@ -187,7 +187,7 @@ user_limits = Table(
     "user_limits",
     metadata,
     _user_id(primary_key=True),
-    Column("limits", Text, nullable=False),
+    Column("limits", TEXT, nullable=False),
 )
 """Limits that a user has instead of the role's: a JSON object, by name."""
 

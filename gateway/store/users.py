@@ -108,8 +108,8 @@ class Users:
         given = {"role": role, "password_hash": password_hash, "disabled": disabled}
         changes = {name: value for name, value in given.items() if value is not None}
         async with self._transactions.write() as connection:
-            change = update(users).where(users.c.id == user_id).values(**changes, epoch=users.c.epoch + int(ends_sessions))
-            await connection.execute(change)
+            epoch = users.c.epoch + int(ends_sessions)
+            await connection.execute(update(users).where(users.c.id == user_id).values(**changes, epoch=epoch))
             row = (await connection.execute(_USERS.where(users.c.id == user_id))).one_or_none()
             if row is None:
                 raise NotFound("There is no such user.")

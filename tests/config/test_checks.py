@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from gateway.config import ConfigError, load
-from gateway.config.checks import secret
+from gateway.config import ConfigError, Settings, load
+from gateway.config.checks import secret, without_password
 
 
 def refusal(**flags: object) -> str:
@@ -101,10 +101,53 @@ def test_exactly_one_server_for_now(servers: tuple[str, ...]) -> None:
     assert "exactly one ComfyUI server" in refusal(comfyui=servers)
 
 
-@pytest.mark.parametrize("url", ["postgresql://db/gateway", "sqlite://", "sqlite:///", "gateway.db", ""])
-def test_only_sqlite_files_for_now(url: str) -> None:
-    """Another database than a SQLite file is refused in words."""
-    assert "database_url" in refusal(database_url=url)
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite://",
+        "sqlite:///",
+        "gateway.db",
+        "",
+        "mysql://a:6Zk2hQ9w@b/c",
+        "postgresql://db",
+        "postgresql://db/",
+        "postgresql://a:6Zk2/hQ9w@b/c",
+        "postgresql://a:12/6Zk2hQ9w@b",
+        "postgresql://a:6Zk2?hQ9w@b/c",
+        "postgresql://a:6Zk2#hQ9w@b/c",
+        "postgresql://a:6Zk2@hQ9w@b/c",
+        "postgresql://a:6Zk2 hQ9w@b/c",
+        "postgresql://a:6Zk2hQ9w@b:0/c",
+        "postgresql+psycopg://a:6Zk2hQ9w@b/c",
+    ],
+)
+def test_only_sqlite_and_postgresql(url: str) -> None:
+    """Another database than a SQLite file or one of PostgreSQL is refused in words, which never repeat a password; an
+    address whose password would be cut in the middle is refused too."""
+    words = refusal(database_url=url)
+    assert "database_url" in words and "6Zk2" not in words and "hQ9w" not in words
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://db/gateway", "postgresql://db/gateway"),
+        ("postgres://a@db:5433/gateway", "postgres://a@db:5433/gateway"),
+        ("postgresql+asyncpg://a:p%40w@db/gateway", "postgresql+asyncpg://a:***@db/gateway"),
+        ("postgresql://a:pw@/g?host=/run/postgresql", "postgresql://a:***@/g?host=/run/postgresql"),
+        ("postgresql://a:pw@h1:1,h2:2/g", "postgresql://a:***@h1:1,h2:2/g"),
+        (
+            "postgresql://db/g?user=a&password=pw&sslmode=require",
+            "postgresql://db/g?user=a&password=***&sslmode=require",
+        ),
+        ("sqlite:///gateway.db", "sqlite:///gateway.db"),
+    ],
+)
+def test_an_address_is_shown_without_its_password(url: str, shown: str) -> None:
+    """An address of a database is told without the password in it, and its settings' text has none of it."""
+    given = Settings(data_dir=Path("x"), database_url=url)
+    assert given.database_url is not None and without_password(given.database_url) == shown
+    assert "pw" not in repr(given)
 
 
 @pytest.mark.parametrize("route", ["/vhs", "GET vhs", "get /vhs", "GET /vhs?x", "GET  /vhs", "TRACE /vhs", "*"])

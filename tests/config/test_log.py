@@ -61,6 +61,7 @@ def test_N06_no_token_gets_through(before: str, after: str, seed: bytes, escaped
         "X-API-Key: not-one-of-ours",
         "password=not-one-of-ours",
         f"prefix {JWT} suffix",
+        "postgresql+asyncpg://gateway:not-one-of-ours@db/gateway cannot be reached",
     ],
 )
 def test_N06_credentials_are_masked_wherever_they_stand(line: str) -> None:

@@ -465,7 +465,7 @@ async def test_T30_the_store_cannot_answer(town: Town) -> None:
     await town.authenticator.authenticate(asked(bearer(text)))
     await town.authenticator.close()
     (town.settings.data_dir / "gateway.db").rename(town.settings.data_dir / "gone.db")
-    town.store.changes.close()
+    await town.store.changes.close()
     assert isinstance(await refused(town, asked(bearer(text))), StoreUnavailable)
     (town.settings.data_dir / "gone.db").rename(town.settings.data_dir / "gateway.db")
 

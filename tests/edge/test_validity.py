@@ -176,7 +176,7 @@ async def test_while_the_store_is_away_nobody_is_put_out(town: Town) -> None:
     await town.authenticator.close()
     task = await waiting(town, principal)
     (town.settings.data_dir / "gateway.db").rename(town.settings.data_dir / "gone.db")
-    town.store.changes.close()
+    await town.store.changes.close()
     await asyncio.sleep(3 * POLL_SECONDS)
     assert not task.done()
     (town.settings.data_dir / "gone.db").rename(town.settings.data_dir / "gateway.db")

@@ -13,6 +13,7 @@ import pytest
 from gateway.errors import StoreUnavailable
 from gateway.store import SessionRow, Store, TokenRow, User
 from gateway.store.changes import SQLiteChanges
+from tests.store.databases import on_sqlite
 
 TOKEN = TokenRow("k3m5n7qa", 1, "laptop", b"d" * 32, None, 1.0, None)
 SESSION = SessionRow("j1", 1, 1.0, 100.0)
@@ -70,6 +71,7 @@ async def test_a_change_that_fails_is_not_announced(filled: Store) -> None:
     assert filled.changes.version() == before
 
 
+@on_sqlite
 async def test_commits_of_another_process_are_seen_at_the_next_call(filled: Store) -> None:
     """What the command line commits in its own process is seen by the very next question."""
     before = filled.changes.version()
@@ -86,6 +88,7 @@ async def test_commits_of_another_process_are_seen_at_the_next_call(filled: Stor
     await asyncio.wait_for(other.communicate(b"\n"), 30)
 
 
+@on_sqlite
 async def test_asking_costs_one_pragma(filled: Store) -> None:
     """While nothing was committed, a question is one `PRAGMA data_version` and reads no table."""
     changes = filled.changes
@@ -103,6 +106,7 @@ async def test_asking_costs_one_pragma(filled: Store) -> None:
     assert len(statements) == 5 and "identity_version" in statements[4]
 
 
+@on_sqlite
 async def test_asking_holds_no_transaction(filled: Store) -> None:
     """Between two questions nothing is held that would keep the write-ahead log from being emptied."""
     filled.changes.version()
@@ -114,7 +118,7 @@ async def test_asking_holds_no_transaction(filled: Store) -> None:
     assert busy == 0 and pages == moved
 
 
-def test_T30_without_an_answer_nothing_is_trusted(tmp_path: Path) -> None:
+async def test_T30_without_an_answer_nothing_is_trusted(tmp_path: Path) -> None:
     """T30: if the number cannot be read, that is a 503 and not the last known number; when it can again, it is."""
     path = tmp_path / "gateway.db"
     changes = SQLiteChanges(path)
@@ -130,4 +134,4 @@ def test_T30_without_an_answer_nothing_is_trusted(tmp_path: Path) -> None:
     other.close()
     with pytest.raises(StoreUnavailable):
         changes.version()
-    changes.close()
+    await changes.close()

@@ -14,7 +14,11 @@ from gateway.config import Settings
 from gateway.errors import StoreUnavailable
 from gateway.store import Store, schema, tables
 from gateway.store.database import upgrade
-from gateway.store.transactions import path_of, url_of
+from gateway.store.sqlite import path_of
+from gateway.store.transactions import url_of
+from tests.store.databases import on_sqlite, raw
+
+TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
 
 
 def schema_of(path: Path) -> list[tuple[str, ...]]:
@@ -24,6 +28,7 @@ def schema_of(path: Path) -> list[tuple[str, ...]]:
     return [row for row in rows if row[2] != "alembic_version"]
 
 
+@on_sqlite
 async def test_a_new_database_is_made_for_its_owner_only(url: str) -> None:
     """Opening where nothing is makes the directory (0700) and the database (0600), its log files too."""
     path = path_of(url)
@@ -39,18 +44,30 @@ async def test_what_was_written_is_there_after_a_restart(url: str) -> None:
     """Closing gives everything back, and a store that is opened again has what was written."""
     async with await Store.open(url) as store:
         await store.servers.client_id("http://a:1", lambda: "x")
-    assert [file.name for file in path_of(url).parent.iterdir()] == ["gateway.db"]
     async with await Store.open(url, create=False) as store:
         assert await store.servers.client_id("http://a:1", lambda: "y") == "x"
 
 
-async def test_without_create_nothing_is_made(url: str) -> None:
-    """A command that only reads does not leave an empty database behind."""
-    with pytest.raises(StoreUnavailable, match="There is no database"):
+@on_sqlite
+async def test_a_closed_database_is_one_file(url: str) -> None:
+    """Closing folds the write-ahead log into the file, which can then be copied."""
+    async with await Store.open(url) as store:
+        await store.servers.client_id("http://a:1", lambda: "x")
+    assert [file.name for file in path_of(url).parent.iterdir()] == ["gateway.db"]
+
+
+async def test_without_create_nothing_is_made(kind: str, url: str) -> None:
+    """A command that only reads does not leave an empty database behind, nor makes tables in one that is empty."""
+    words = "There is no database" if kind == "sqlite" else "db upgrade"
+    with pytest.raises(StoreUnavailable, match=words):
         await Store.open(url, create=False)
-    assert not path_of(url).parent.exists()
+    if kind == "sqlite":
+        assert not path_of(url).parent.exists()
+    else:
+        assert await raw(url, TABLES) == []
 
 
+@on_sqlite
 async def test_the_migrations_make_the_tables(url: str, tmp_path: Path) -> None:
     """What the migrations make is, word for word, what the code's tables say."""
     async with await Store.open(url):
@@ -67,12 +84,9 @@ async def test_the_migrations_make_the_tables(url: str, tmp_path: Path) -> None:
 
 async def test_missing_migrations_are_not_run_by_opening(url: str) -> None:
     """A database with missing migrations is refused with what to do; the command runs them, and all is there again."""
-    path = path_of(url)
     async with await Store.open(url) as store:
         await store.servers.client_id("http://a:1", lambda: "x")
-    with sqlite3.connect(path) as connection:
-        connection.executescript("DELETE FROM alembic_version")
-    connection.close()
+    await raw(url, "DELETE FROM alembic_version")
     for create in (True, False):
         with pytest.raises(StoreUnavailable, match="db upgrade"):
             await Store.open(url, create=create)
@@ -86,7 +100,7 @@ async def test_upgrade_runs_what_is_missing(url: str) -> None:
         assert await store.is_current()
 
 
-async def test_a_failed_migration_leaves_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failed_migration_leaves_nothing(kind: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A migration that fails half-way is undone whole: the next start begins at the same place."""
     migrate = schema.migrate
 
@@ -97,7 +111,7 @@ async def test_a_failed_migration_leaves_nothing(url: str, monkeypatch: pytest.M
     monkeypatch.setattr(schema, "migrate", failing)
     with pytest.raises(RuntimeError):
         await Store.open(url)
-    assert schema_of(path_of(url)) == []
+    assert (schema_of(path_of(url)) if kind == "sqlite" else await raw(url, TABLES)) == []
     monkeypatch.undo()
     async with await Store.open(url) as store:
         assert await store.is_current()
@@ -107,15 +121,14 @@ async def test_a_newer_database_is_refused(url: str) -> None:
     """A database that a newer gateway made is refused, by opening and by the command, and left as it is."""
     async with await Store.open(url):
         pass
-    with sqlite3.connect(path_of(url)) as connection:
-        connection.executescript("UPDATE alembic_version SET version_num = '9999'")
-    connection.close()
+    await raw(url, "UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(StoreUnavailable, match="newer gateway"):
         await Store.open(url)
     with pytest.raises(StoreUnavailable, match="newer gateway"):
         await upgrade(url)
 
 
+@on_sqlite
 async def test_a_file_that_is_no_database_is_refused(url: str) -> None:
     """Something else under the database's name is an error in words, and is not written to."""
     path = path_of(url)
@@ -135,12 +148,13 @@ async def test_a_place_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql://db/x", "sqlite://", "sqlite:///:memory:", "nonsense", "", "mysql://a:pw@b/c"]
+    "address", ["sqlite://", "sqlite:///:memory:", "nonsense", "", "mysql://a:pw@b/c", "postgresql://a:1pw/@b:x/c"]
 )
-async def test_other_databases_are_refused(url: str) -> None:
-    """Only SQLite files are supported; an address that is refused is not repeated, for it may hold a password."""
+async def test_other_databases_are_refused(address: str) -> None:
+    """Only SQLite files and PostgreSQL are supported; an address that is refused is not repeated, for it may hold a
+    password."""
     with pytest.raises(StoreUnavailable) as caught:
-        await Store.open(url)
+        await Store.open(address)
     assert "pw" not in str(caught.value)
 
 

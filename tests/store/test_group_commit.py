@@ -1,4 +1,6 @@
-"""Group commit: together where it saves a commit, apart in everything else."""
+"""Group commit: together where it saves a commit, apart in everything else. What holds for functions on both kinds of
+database is here too.
+"""
 
 import asyncio
 import random
@@ -13,9 +15,10 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
 from gateway.errors import StoreUnavailable
-from gateway.store import Store, group_commit, transactions
+from gateway.store import Store, group_commit, sqlite
+from gateway.store.sqlite import path_of
 from gateway.store.tables import servers
-from gateway.store.transactions import path_of
+from tests.store.databases import on_sqlite
 
 COUNT = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30000) SELECT count(*) FROM n"
 """A statement that runs for some milliseconds."""
@@ -80,6 +83,7 @@ async def behind_a_gate(store: Store, *works: Callable[[Connection], object]) ->
     return list(await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 10))
 
 
+@on_sqlite
 async def test_who_waits_together_is_written_together(store: Store, begun: list[int]) -> None:
     """Several waiting writers share one transaction, and each gets its own answer."""
     outcomes = await behind_a_gate(store, *(putting(*(f"{n}-{i}" for i in range(n))) for n in range(1, 6)))
@@ -88,6 +92,7 @@ async def test_who_waits_together_is_written_together(store: Store, begun: list[
     assert len(await store.transactions.run_read(all_urls)) == 15
 
 
+@on_sqlite
 async def test_a_group_is_bounded(store: Store, begun: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """However many wait, no transaction has more writers than it may, and all are served."""
     monkeypatch.setattr(group_commit, "MOST_TOGETHER", 4)
@@ -95,6 +100,7 @@ async def test_a_group_is_bounded(store: Store, begun: list[int], monkeypatch: p
     assert begun == [1, 4, 4, 2]
 
 
+@on_sqlite
 async def test_an_error_of_one_takes_back_only_its_own(store: Store) -> None:
     """What one writer of a group raises is that one's, with all that it wrote; the others are not touched."""
     outcomes = await behind_a_gate(store, putting("a", "b"), putting("c", "a"), putting("d"))
@@ -111,6 +117,7 @@ async def test_an_error_of_one_alone_takes_back_its_own(store: Store) -> None:
     assert await store.transactions.run_read(all_urls) == {"b"}
 
 
+@on_sqlite
 async def test_a_transaction_that_the_database_gave_up_is_nobodys(store: Store) -> None:
     """When a fault of one ends the whole transaction, every writer of it is told, and nothing was written: not by those
     before it, and not by those after it either, whose statements would be transactions of their own."""
@@ -125,6 +132,7 @@ async def test_a_transaction_that_the_database_gave_up_is_nobodys(store: Store) 
     assert await store.transactions.run_write(putting("later")) == 1
 
 
+@on_sqlite
 async def test_a_writer_that_leaves_before_its_turn_writes_nothing(store: Store) -> None:
     """A cancelled writer is left out of its group, which is written without it."""
     gate = Gate()
@@ -139,6 +147,7 @@ async def test_a_writer_that_leaves_before_its_turn_writes_nothing(store: Store)
     assert await store.transactions.run_read(all_urls) == {"b"}
 
 
+@on_sqlite
 async def test_a_writer_that_leaves_during_its_turn_takes_it_back(store: Store) -> None:
     """A writer that is cancelled while its statements run leaves at once, and they are taken back."""
     gate = Gate()
@@ -190,7 +199,7 @@ async def test_both_kinds_of_writers_wait_for_each_other(store: Store) -> None:
     await store.servers.client_id("counter", lambda: "0")
 
     def counting(connection: Connection) -> None:
-        number = int(connection.scalar(select(servers.c.client_id)) or 0)
+        number = int(connection.scalar(select(servers.c.client_id).with_for_update()) or 0)
         connection.execute(update(servers).values(client_id=str(number + 1)))
 
     async def count() -> None:
@@ -202,9 +211,10 @@ async def test_both_kinds_of_writers_wait_for_each_other(store: Store) -> None:
     assert await store.servers.client_id("counter", lambda: "none") == "40"
 
 
+@on_sqlite
 async def test_a_database_that_stays_locked_is_everybodys_fault(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A transaction that cannot begin is a StoreUnavailable for each of its writers, and the next one is tried anew."""
-    monkeypatch.setattr(transactions, "_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(sqlite, "_BUSY_SECONDS", 0.05)
     async with await Store.open(url) as store:
         other = sqlite3.connect(path_of(url), isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
@@ -235,6 +245,7 @@ async def test_a_closed_store_says_so(url: str) -> None:
         await asyncio.wait_for(store.transactions.run_read(all_urls), 5)
 
 
+@on_sqlite
 async def test_commits_of_a_group_are_on_the_disk(store: Store) -> None:
     """The group's own connection syncs the log at each commit, and enforces keys."""
 

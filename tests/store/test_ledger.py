@@ -143,8 +143,8 @@ async def test_the_cap_counts_unfinished_jobs_of_one_user(ledger: Ledger, ann: U
 
 
 async def test_parallel_submits_never_pass_the_cap(ledger: Ledger, ann: User) -> None:
-    """Count and insert are one statement: of 60 at once exactly as many get in as may."""
-    outcomes = await asyncio.gather(*(ledger.reserve(new(ann), cap=5) for _ in range(60)))
+    """Count and insert are one: of 200 at once exactly as many get in as may."""
+    outcomes = await asyncio.gather(*(ledger.reserve(new(ann), cap=5) for _ in range(200)))
     assert sum(job is not None for job in outcomes) == len(await ledger.unfinished(ann.id)) == 5
 
 
@@ -152,8 +152,8 @@ async def test_two_processes_never_pass_the_cap(store: Store, url: str, ann: Use
     """The cap holds over several processes, each with connections of its own."""
     async with await Store.open(url) as other:
         both = (store.ledger, other.ledger)
-        outcomes = await asyncio.gather(*(both[number % 2].reserve(new(ann), cap=5) for number in range(40)))
-    assert sum(job is not None for job in outcomes) == 5
+        outcomes = await asyncio.gather(*(both[number % 2].reserve(new(ann), cap=5) for number in range(200)))
+    assert sum(job is not None for job in outcomes) == len(await store.ledger.unfinished(ann.id)) == 5
 
 
 async def test_what_is_withdrawn_never_was(ledger: Ledger, ann: User) -> None:
@@ -415,14 +415,10 @@ MOVES = st.lists(st.tuples(st.integers(0, 2), MOVE, st.integers(0, 50)), max_siz
 
 @settings(max_examples=15, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(moves=MOVES)
-def test_the_books_balance(moves: list[tuple[int, str, int]], tmp_path_factory: pytest.TempPathFactory) -> None:
+async def test_the_books_balance(url: str, moves: list[tuple[int, str, int]]) -> None:
     """After any moves a user's virtual time is what the ended jobs used and what the others are charged."""
-    asyncio.run(balance(moves, f"sqlite:///{tmp_path_factory.mktemp('books') / 'gateway.db'}"))
-
-
-async def balance(moves: list[tuple[int, str, int]], url: str) -> None:
     async with await Store.open(url) as store:
-        user = await store.users.add("Ann", role="member", now=1.5, random=secrets.token_bytes)
+        user = await store.users.add(secrets.token_hex(8), role="member", now=1.5, random=secrets.token_bytes)
         ledger = store.ledger
         jobs = [await reserved(ledger, user) for _ in range(3)]
         for which, move, cost in moves:
@@ -480,3 +476,18 @@ async def test_lists_read_no_workflow_but_its_id(ledger: Ledger, ann: User) -> N
     plain, named = await ledger.visible(ann.id, states=["waiting"], limit=10)
     assert (named.prompt, named.extra_data) == ({}, {"extra_pnginfo": {"workflow": {"id": "wf-1"}}})
     assert plain.extra_data["extra_pnginfo"]["workflow"]["id"] is None
+
+
+@pytest.mark.parametrize("workflow_id", ["\\u0000", "ü\\", 7, None, {"of": ["any kind"]}])
+async def test_a_workflow_s_id_is_whatever_was_sent(ledger: Ledger, ann: User, workflow_id: object) -> None:
+    """A list tells whatever a client sent as a workflow's id, as it was sent."""
+    pnginfo = {"workflow": {"id": workflow_id}}
+    await waiting(ledger, ann, extra_data={"extra_pnginfo": pnginfo})
+    (job,) = await ledger.visible(ann.id, states=["waiting"], limit=10)
+    assert job.extra_data["extra_pnginfo"] == pnginfo
+
+
+async def test_no_text_is_an_error(ledger: Ledger, ann: User) -> None:
+    """A name with a NUL in it is nobody's, and no fault of the database."""
+    assert await ledger.get("a\0b") is None
+    assert (await reserved(ledger, ann, client_id="a\0b")).client_id == "a\0b"

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from gateway.store.columns import TEXT, WHOLE, short_text
+
 revision = "0006"
 down_revision = "0005"
 branch_labels = None
@@ -13,9 +15,9 @@ def upgrade() -> None:
     """Make them."""
     op.create_table(
         "turns",
-        sa.Column("seq", sa.Integer(), sa.ForeignKey("jobs.seq", ondelete="CASCADE"), primary_key=True),
+        sa.Column("seq", WHOLE, sa.ForeignKey("jobs.seq", ondelete="CASCADE"), primary_key=True),
         _user_id(),
-        sa.Column("shape", sa.String(32), nullable=False),
+        sa.Column("shape", short_text(32), nullable=False),
         sa.Column("weight", sa.Float(), nullable=False, server_default=sa.text("1")),
         sa.Column("time_limit", sa.Integer()),
     )
@@ -23,7 +25,7 @@ def upgrade() -> None:
     op.create_table(
         "user_limits",
         _user_id(primary_key=True),
-        sa.Column("limits", sa.Text(), nullable=False),
+        sa.Column("limits", TEXT, nullable=False),
     )
 
 

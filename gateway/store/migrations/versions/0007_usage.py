@@ -6,6 +6,8 @@ Jobs that ended before are not booked: which of them a budget would have counted
 import sqlalchemy as sa
 from alembic import op
 
+from gateway.store.columns import TEXT, WHOLE, short_text
+
 revision = "0007"
 down_revision = "0006"
 branch_labels = None
@@ -14,9 +16,9 @@ depends_on = None
 
 def upgrade() -> None:
     """Make them."""
-    op.add_column("turns", sa.Column("expected_ms", sa.Integer(), nullable=False, server_default=sa.text("0")))
-    op.add_column("turns", sa.Column("token_id", sa.String(16), nullable=False, server_default=sa.text("''")))
-    op.add_column("turns", sa.Column("model", sa.Text(), nullable=False, server_default=sa.text("''")))
+    op.add_column("turns", sa.Column("expected_ms", WHOLE, nullable=False, server_default=sa.text("0")))
+    op.add_column("turns", sa.Column("token_id", short_text(16), nullable=False, server_default=sa.text("''")))
+    op.add_column("turns", sa.Column("model", TEXT, nullable=False, server_default=sa.text("''")))
     op.create_table(
         "gpu_days",
         _user_id(),
@@ -27,9 +29,9 @@ def upgrade() -> None:
         "usage",
         _user_id(),
         sa.Column("day", sa.Integer(), primary_key=True),
-        sa.Column("token_id", sa.String(16), primary_key=True),
-        sa.Column("model", sa.Text(), primary_key=True),
-        sa.Column("token", sa.String(64), nullable=False),
+        sa.Column("token_id", short_text(16), primary_key=True),
+        sa.Column("model", TEXT, primary_key=True),
+        sa.Column("token", short_text(64), nullable=False),
         sa.Column("jobs", sa.Integer(), nullable=False),
         sa.Column("failed", sa.Integer(), nullable=False),
         sa.Column("cancelled", sa.Integer(), nullable=False),
