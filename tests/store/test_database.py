@@ -182,6 +182,7 @@ asyncio.run(main())
     assert len({out for out, _ in answers}) == 1
 
 
+@on_sqlite
 async def test_opening_again_drops_no_locks(url: str) -> None:
     """A process that opens its database a second time keeps its locks, so that another process, as a command is one,
     does not take the log away when it leaves."""

@@ -107,7 +107,7 @@ async def test_submits_of_one_user_wait_for_each_other(store: Store, url: str, a
         reserved = asyncio.Event()
 
         def slow(connection: Connection) -> None:
-            assert reservation.reserve(connection, new(ann), cap=1, joining=None) is not None
+            assert reservation.reserve(connection, new(ann), cap=1, joining=None, spending=None) is not None
             reserved.set()
             connection.execute(text("SELECT pg_sleep(0.5)"))
 
