@@ -67,6 +67,7 @@ class PostgresTransactions:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """See `Transactions`."""
+        self._require_open()
         with translated():
             async with self._readers.begin() as connection:
                 yield connection
@@ -74,6 +75,7 @@ class PostgresTransactions:
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """See `Transactions`."""
+        self._require_open()
         # Of this process's blocks one waits at the database, so that they leave connections to the functions.
         async with self._one_block:
             with translated():
@@ -109,8 +111,7 @@ class PostgresTransactions:
 
     @contextmanager
     def _used(self) -> Iterator[None]:
-        if self._is_closed:
-            raise StoreUnavailable("The database is closed.", sent=False)
+        self._require_open()
         self._running += 1
         try:
             yield
@@ -118,6 +119,10 @@ class PostgresTransactions:
             self._running -= 1
             if not self._running:
                 self._idle.set()
+
+    def _require_open(self) -> None:
+        if self._is_closed:
+            raise StoreUnavailable("The database is closed.", sent=False)
 
     async def close(self) -> None:
         """See `Transactions`."""

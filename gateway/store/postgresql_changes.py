@@ -80,16 +80,26 @@ class PostgresChanges:
         self._hang_up()
 
     async def _follow(self) -> None:
+        """Whatever goes wrong, it is tried again: without an answer nobody is let in, so this must not end."""
         while True:
             try:
-                while True:
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(POLL_SECONDS):
-                            await self._told.wait()
-                    await self._renew()
-            except _FAULTS as fault:
-                _LOG.warning("database_changes_not_heard", reason=str(fault) or type(fault).__name__)
-            await self._listen_again()
+                await self._renew_for_ever()
+            except Exception as fault:
+                if self._connection is not None:
+                    _LOG.warning("database_changes_not_heard", reason=str(fault) or type(fault).__name__)
+                self._hang_up()
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _renew_for_ever(self) -> None:
+        if self._connection is None:
+            await self._listen()
+            # What was changed meanwhile was told to nobody.
+            self._told.set()
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._told.wait()
+            await self._renew()
 
     async def _renew(self) -> None:
         self._told.clear()
@@ -108,16 +118,6 @@ class PostgresChanges:
         if known != self._known:
             self._known = known
             self._version += 1
-
-    async def _listen_again(self) -> None:
-        while True:
-            self._hang_up()
-            await asyncio.sleep(RETRY_SECONDS)
-            with suppress(*_FAULTS):
-                await self._listen()
-                # What was changed meanwhile was told to nobody.
-                self._told.set()
-                return
 
     async def _listen(self) -> None:
         self._connection = await self._server.connect()

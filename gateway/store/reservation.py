@@ -47,7 +47,9 @@ _USER: Final = (
     select(users.c.id).where(users.c.id == bindparam("of_user"), users.c.disabled.is_(False)).with_for_update()
 )
 """Locked, where the database has more than one writer: there the one INSERT let 32 through a cap of 5, because none of
-those that run at once counts the others' rows. Those of one user go one by one, those of others beside them."""
+those that run at once counts the others' rows. Those of one user go one by one, those of others beside them. (Their row
+in `shares` is locked by the counter too, but that is not what it is for.)
+"""
 
 
 @dataclass(frozen=True, slots=True)

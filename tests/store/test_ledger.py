@@ -225,6 +225,19 @@ async def test_what_did_not_run_waits_again(ledger: Ledger, ann: User, *, never_
     assert not await ledger.give_back(job.prompt_id, expect=("running",), weight=1.0)
 
 
+async def test_a_job_is_given_back_once(store: Store, url: str, ledger: Ledger, ann: User) -> None:
+    """Of many that give the same job back at once, in several processes, one does, and the charge comes back once."""
+    job = await waiting(ledger, ann)
+    assert await ledger.hand(job, estimate=costing(100), weight=1.0, server=SERVER)
+    other = await waiting(ledger, ann)
+    assert await ledger.hand(other, estimate=costing(1000), weight=1.0, server=SERVER)
+    async with await Store.open(url) as second:
+        both = (ledger, second.ledger)
+        tries = (both[number % 2].give_back(job.prompt_id, expect=["handing"], weight=1.0) for number in range(20))
+        assert sum(await asyncio.gather(*tries)) == 1
+    assert await virtual(ledger, ann) == 1000.0
+
+
 async def test_a_start_counts_as_a_hand_over(ledger: Ledger, ann: User) -> None:
     """A job that started though it was never handed over has one attempt; one that was handed over has no other."""
     parked, handed = await waiting(ledger, ann), await waiting(ledger, ann)
@@ -289,6 +302,14 @@ async def test_outputs_are_collected(ledger: Ledger, ann: User) -> None:
         await ledger.record_output(job.prompt_id, node, output)
     await ledger.record_output("unknown", "3", {})
     assert (await again(ledger, job)).outputs == {"3": {"images": [2]}, "4": {"text": ["x"]}}
+
+
+async def test_outputs_at_once_are_all_kept(ledger: Ledger, ann: User) -> None:
+    """Each node's output is added to those that are there, also when they come at the same moment."""
+    job = await reserved(ledger, ann)
+    outputs = {str(number): {"text": [str(number)]} for number in range(20)}
+    await asyncio.gather(*(ledger.record_output(job.prompt_id, node, output) for node, output in outputs.items()))
+    assert (await again(ledger, job)).outputs == outputs
 
 
 async def test_the_history_is_in_the_order_of_ending(ledger: Ledger, ann: User, bea: User) -> None:
