@@ -50,7 +50,7 @@ async def first_start(settings: Settings) -> FirstAdmin | None:
 
 
 class Gateway:
-    """The ASGI application. Its parts are made at start-up, inside the event loop that they live in."""
+    """The ASGI application. Its `parts` are made at start-up, inside the event loop that they live in."""
 
     def __init__(
         self, settings: Settings, *, access_log: AccessLog | None = None, clock: Callable[[], float] = time.time
@@ -58,7 +58,12 @@ class Gateway:
         self._settings, self._access_log, self._clock = settings, access_log, clock
         self._app: Boundary | None = None
         self._open = AsyncExitStack()
-        self.works: Works | None = None
+        self.parts: Parts | None = None
+
+    @property
+    def works(self) -> Works | None:
+        """What carries the jobs, from start-up on."""
+        return None if self.parts is None else self.parts.works
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -89,7 +94,7 @@ class Gateway:
             opening.push_async_callback(parts.works.stop)
             opening.push_async_callback(cancelled, *self._background(parts))
             opening.push_async_callback(authenticator.close)
-            self.works, self._open = parts.works, opening.pop_all()
+            self.parts, self._open = parts, opening.pop_all()
         # A full collection over what is loaded once for all takes 60 ms and more, in which no frame moves.
         gc.collect()
         gc.freeze()

@@ -101,7 +101,10 @@ def _followed(prompt: Prompt, value: Any) -> Any:
 
 
 def _whole(number: float) -> int:
-    return 2**63 - 1 if number >= 2**63 else int(number)
+    """In the bounds of 64 bits: a text such as "-1e999" is an infinite number."""
+    if number >= 2**63:
+        return 2**63 - 1
+    return -(2**63) if number <= -(2**63) else int(number)
 
 
 def _flat(inputs: Mapping[str, Any], above: str = "") -> dict[str, Any]:

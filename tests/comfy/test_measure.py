@@ -66,6 +66,7 @@ def test_what_is_no_number_is_left_to_comfyui() -> None:
     assert values(one(steps="many", batch_size=None, width=[1], height=2)) == {}
     assert values(one(steps="nan")) == {}
     assert values(one(steps="1e999")) == {"steps": 2**63 - 1}
+    assert values(one(steps="-1e999")) == {"steps": -(2**63)}
 
 
 @given(

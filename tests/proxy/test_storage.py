@@ -124,15 +124,15 @@ async def test_an_upload_that_came_to_nothing_takes_no_room(one: House, apart: H
             assert said.json()["error"]["message"] == "ComfyUI cannot make a mask of these files."
             assert (await chunked(built, "alice", 900_000, whole=False)).status == 400
             assert (await upload(built, "alice", 900_000, type="output")).status == 403
-        await until(lambda built=built: not built.gateway._storage._under_way)
+        await until(lambda built=built: not built.gateway.parts.storage._under_way)
         assert (await upload(built, "alice", 1_000_000)).status == 200
 
 
 async def test_who_is_over_submits_nothing(one: House) -> None:
     """A submit while the storage is full is refused, by POST and by `execute`, until something is deleted."""
     await own(one, "alice", "output", "big.bin", b"x" * MEBIBYTE)
-    assert one.gateway._storage is not None
-    one.gateway._storage.job_wrote(await user_id(one, "alice"))
+    assert one.gateway.parts is not None
+    one.gateway.parts.storage.job_wrote(await user_id(one, "alice"))
     said = await one.ask("POST", "/prompt", by="alice", json={"prompt": picture_job(1)})
     assert refusal(said) == FULL
     assert said.json()["error"]["extra_info"] == {"limit": MEBIBYTE, "current": MEBIBYTE}
@@ -182,7 +182,7 @@ async def test_a_day_s_bytes_in_parallel(apart: House) -> None:
     passed = [answer.status for answer in said].count(200)
     assert 1 <= passed <= 5 and await bytes_of(apart, "alice") == passed * 200_000
     async with await Store.open(url_of(apart.settings)) as store:
-        await until(lambda: not apart.gateway._storage._under_way)
+        await until(lambda: not apart.gateway.parts.storage._under_way)
         today = int(time.time() // 86400)
         assert await store.upload_days.used(await user_id(apart, "alice"), today) == passed * 200_000
 

@@ -256,9 +256,8 @@ async def test_E11_an_abandoned_upload_leaves_nothing(one: House) -> None:
         writer.write(head + b"x" * 250_000)
         await writer.drain()
         writer.transport.abort()
-    server = one.gateway._server
-    assert server is not None
-    await until(server.pool_is_idle)
+    assert one.gateway.parts is not None
+    await until(one.gateway.parts.server.pool_is_idle)
     await until(lambda: process.num_fds() <= files + 8)
     assert everything(one) == before
 
