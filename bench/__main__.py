@@ -10,14 +10,14 @@ import sys
 from types import FrameType
 from typing import Final, NoReturn
 
-from bench import events, gets, prompts
+from bench import events, gets, limits, prompts
 from bench.crew import BenchError, program
 from bench.figures import Row
 from bench.plan import QUICK, WHOLE, Plan
 from bench.report import report
 from gateway import __version__
 
-PARTS: Final = {"gets": gets.measure, "prompts": prompts.measure, "events": events.measure}
+PARTS: Final = {"gets": gets.measure, "prompts": prompts.measure, "events": events.measure, "limits": limits.measure}
 _VERSION: Final = re.compile(r"\d+\.\d+[.\d]*")
 _ASK_VERSION: Final = {"wrk": "-v", "nginx": "-v", "caddy": "version"}
 

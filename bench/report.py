@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bench import events, gets, prompts
+from bench import events, gets, limits, prompts
 from bench.figures import Row
 
 SUBJECTS: Final = ("direct", "nginx", "Caddy", "gateway")
@@ -41,6 +41,7 @@ _COMPARE: Final[dict[str, Callable[[float, float], float]]] = {
     "x": lambda ours, others: ours / others,
     "ms": lambda ours, others: ours - others,
     "/s": lambda ours, _: ours,
+    "µs": lambda ours, _: ours,
 }
 
 GOALS: Final = (
@@ -55,6 +56,7 @@ GOALS: Final = (
     Goal("POST /prompt, long queue, 8 clients", prompts.LONG_RATE, "direct", "/s", 50, 300, True),
     Goal("an event to its client, added at p50", events.MEDIAN, "direct", "ms", None, None, False),
     Goal("an event to its client, added at p99", events.LATE, "direct", "ms", None, 2.0, False),
+    Goal("rate limits, CPU of a request", limits.COST, "gateway", "µs", 30.0, 30.0, False),
 )
 
 
@@ -102,7 +104,7 @@ def _figure(value: float, unit: str) -> str:
 
 
 def _suffix(unit: str) -> str:
-    return f" {unit}" if unit in ("ms", "x") else unit
+    return f" {unit}" if unit in ("ms", "x", "µs") else unit
 
 
 def _plain(value: float | None) -> str:

@@ -51,6 +51,7 @@ def test_a_quick_run_prints_a_table() -> None:
     printed, said = bench().communicate(timeout=PATIENCE)
     assert "| POST /prompt, long queue, 8 clients |" in printed, said
     assert "| an event to its client, p99 |" in printed
+    assert "| rate limits, CPU of a request |" in printed
     has_gets = all(program(name) for name in ("wrk", "nginx"))
     assert ("| small GET, gateway / nginx |" in printed) == has_gets
     assert ("| 2 MB GET, gateway / Caddy |" in printed) == (has_gets and program("caddy") is not None)
