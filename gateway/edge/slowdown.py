@@ -8,7 +8,6 @@ The counters are those of the library `limits`, in memory, in fixed windows: the
 """
 
 import asyncio
-import math
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -21,6 +20,7 @@ from limits.strategies import FixedWindowRateLimiter
 
 from gateway.edge.addresses import counted
 from gateway.errors import LockedOut
+from gateway.policy.balance import Balance
 
 _COUNT_UP_TO: Final = 1_000_000
 _PASSWORDS: Final = RateLimitItemPerHour(_COUNT_UP_TO, namespace="passwords")
@@ -144,6 +144,7 @@ def _locked_out(seconds: float, reason: str) -> LockedOut:
     return LockedOut(
         "Too many failed logins.",
         details="Wait a moment and try again, or use a token.",
-        headers={"Retry-After": str(math.ceil(seconds))},
+        # From here on it is one try in so many seconds.
+        headers=Balance(1, 0, seconds).refusal_headers(),
         reason=reason,
     )

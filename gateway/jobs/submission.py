@@ -22,12 +22,15 @@ from gateway.jobs.look import PARKING, Place
 from gateway.jobs.park import accepted, leave, outputs_of, to_unknown
 from gateway.jobs.post import Refused, post
 from gateway.policy import fairness
+from gateway.policy.balance import Balance
 from gateway.policy.budgets import Left, Purse
 from gateway.policy.terms import Terms
 from gateway.store.ledger import MOST_BYTES, Job, NewJob, Spending
 from gateway.store.shares import Joining
 from gateway.store.turns import JobTurn
 
+FULL_SECONDS: Final = 5.0
+"""After which it is worth another try: nobody knows when a job ends."""
 LINK_SECONDS: Final = 1.0
 
 
@@ -197,7 +200,7 @@ def _queue_full(cap: int, current: int) -> QueueFull:
         words,
         details="There is room again as soon as one of your jobs has finished or you cancel one.",
         extra_info={"limit": cap, "current": current, "frees": "when one of your jobs ends"},
-        headers={"Retry-After": "5"},
+        headers=Balance(cap, 0, FULL_SECONDS).refusal_headers(),
     )
 
 

@@ -34,7 +34,8 @@ async def test_a_limit_of_ones_own_counts_at_once(one: House) -> None:
     said = await one.ask("POST", "/prompt", by="alice", json={"prompt": slow("b")})
     assert (said.status, said.json()["error"]["type"]) == (429, "queue_full")
     assert said.json()["error"]["extra_info"] == {"limit": 1, "current": 1, "frees": "when one of your jobs ends"}
-    assert said.headers["Retry-After"]
+    assert (said.headers["Retry-After"], said.headers["RateLimit-Reset"]) == ("5", "5")
+    assert (said.headers["RateLimit-Limit"], said.headers["RateLimit-Remaining"]) == ("1", "0")
     for number in range(2):
         await one.submit(slow(f"bob{number}", seconds=0.1), by="bob")
     await limit(one, "alice", max_queued=2)
