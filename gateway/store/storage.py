@@ -18,8 +18,8 @@ from gateway.log import get_logger
 from gateway.policy.allowance import Allowance
 from gateway.store.data_directory import DataDirectory, KeptFile, newest_first
 from gateway.store.database import Store
+from gateway.store.disk_use import DiskUse
 from gateway.store.upload_room import DaySpace, KeptSpace, UploadRoom, megabytes
-from gateway.store.usage import Usage
 
 THREADS: Final = 4
 CLOSE_SECONDS: Final = 10.0
@@ -38,7 +38,7 @@ class Storage:
 
     def __init__(self, store: Store, directory: DataDirectory | None, *, now: Callable[[], float] = time.time) -> None:
         self._store, self._directory, self._now = store, directory, now
-        self._usage: Final = Usage(self._measured, clock=time.monotonic)
+        self._disk_use: Final = DiskUse(self._measured, clock=time.monotonic)
         self._naming: Final[Counter[int]] = Counter()
         self._threads: Final = ThreadPoolExecutor(THREADS, thread_name_prefix="files")
         self._under_way: Final[set[asyncio.Task[Any]]] = set()
@@ -78,7 +78,7 @@ class Storage:
     ) -> set[FileRef]:
         root = await self._store.roots.of(user_id)
         gone = await self._in_thread(_removed, directory, root, refs, unchanged_since)
-        self._usage.lessen(user_id)
+        self._disk_use.lessen(user_id)
         # Also those that were not there: a record of what somebody deleted on the disk goes with the next attempt.
         lost = [root.stripped(ref) for ref in (refs if unchanged_since is None else gone)]
         await self._store.files.forget_uploads(user_id, lost)
@@ -95,13 +95,13 @@ class Storage:
     async def kept(self, user_id: int) -> int:
         """The bytes that the user keeps. Raises Disabled without the directory."""
         self._required()
-        return await self._usage.kept(user_id)
+        return await self._disk_use.kept(user_id)
 
     async def require_room(self, user_id: int, allowance: Allowance) -> None:
         """Returns if the user may make more files. Raises StorageFull."""
         if self._directory is None:
             return
-        kept = await self._usage.kept(user_id)
+        kept = await self._disk_use.kept(user_id)
         if kept >= allowance.kept:
             raise StorageFull(
                 f"Your storage is full: you keep {megabytes(kept)} of files and may keep {megabytes(allowance.kept)}.",
@@ -124,7 +124,7 @@ class Storage:
             days = self._store.upload_days
             space = DaySpace(days, user_id, allowance.per_day, now=self._now, soon=self._soon)
         else:
-            space = KeptSpace(self._usage, user_id, allowance.kept)
+            space = KeptSpace(self._disk_use, user_id, allowance.kept)
         return UploadRoom(
             space,
             self._store.files,
@@ -138,7 +138,7 @@ class Storage:
 
     def job_wrote(self, user_id: int) -> None:
         """A job of this user ended."""
-        self._usage.grow(user_id)
+        self._disk_use.grow(user_id)
 
     async def close(self) -> None:
         """Finish what was begun in the background; what a thread is at is not waited for."""

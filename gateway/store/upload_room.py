@@ -14,9 +14,9 @@ from typing import Any, Final, Protocol
 from gateway.comfy.files import FileRef
 from gateway.errors import StorageFull
 from gateway.policy.allowance import Allowance
+from gateway.store.disk_use import DiskUse
 from gateway.store.files import Files
 from gateway.store.upload_days import UploadDays
-from gateway.store.usage import Usage
 
 DAY_SECONDS: Final = 24 * 3600
 SETTLE_SECONDS: Final = 1.0
@@ -42,16 +42,16 @@ class Space(Protocol):
 class KeptSpace:
     """Room among the files that the user keeps. What an upload replaces is not counted off: that is known too late."""
 
-    def __init__(self, usage: Usage, user_id: int, limit: int) -> None:
-        self._usage, self._user_id, self._limit = usage, user_id, limit
+    def __init__(self, disk_use: DiskUse, user_id: int, limit: int) -> None:
+        self._disk_use, self._user_id, self._limit = disk_use, user_id, limit
         self._claimed = 0
 
     async def claim(self, size: int, *, ahead: int = 0) -> None:
         """See `Space`. To ask costs nothing here, so nothing is taken ahead."""
         if size <= self._claimed:
             return
-        kept = await self._usage.kept(self._user_id)
-        if not self._usage.take(self._user_id, size - self._claimed, limit=self._limit):
+        kept = await self._disk_use.kept(self._user_id)
+        if not self._disk_use.take(self._user_id, size - self._claimed, limit=self._limit):
             raise StorageFull(
                 f"This file does not fit: you keep {megabytes(kept)} of files and may keep {megabytes(self._limit)}.",
                 details=_ADVICE,
@@ -62,12 +62,12 @@ class KeptSpace:
     def land(self, size: int) -> None:
         """See `Space`. ComfyUI may have written something else: a mask is a copy, and equal pictures are kept once."""
         self.end()
-        self._usage.land(self._user_id, size)
-        self._usage.grow(self._user_id)
+        self._disk_use.land(self._user_id, size)
+        self._disk_use.grow(self._user_id)
 
     def end(self) -> None:
         """See `Space`."""
-        self._usage.give_back(self._user_id, self._claimed)
+        self._disk_use.give_back(self._user_id, self._claimed)
         self._claimed = 0
 
 

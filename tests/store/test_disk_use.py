@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.store.usage import KEPT_SECONDS, SHARE, Usage
+from gateway.store.disk_use import KEPT_SECONDS, SHARE, DiskUse
 
 ANN, BOB = 1, 2
 
@@ -31,11 +31,11 @@ def disk() -> Disk:
 
 
 @pytest.fixture
-def usage(disk: Disk) -> Usage:
-    return Usage(disk.measure, clock=lambda: disk.now)
+def usage(disk: Disk) -> DiskUse:
+    return DiskUse(disk.measure, clock=lambda: disk.now)
 
 
-async def test_a_measurement_is_kept_for_a_minute(disk: Disk, usage: Usage) -> None:
+async def test_a_measurement_is_kept_for_a_minute(disk: Disk, usage: DiskUse) -> None:
     """What others change on the disk is noticed after a minute, and nothing is measured in between."""
     disk.sizes[ANN] = 5
     assert [await usage.kept(ANN), await usage.kept(BOB), await usage.kept(ANN)] == [5, 0, 5]
@@ -45,7 +45,7 @@ async def test_a_measurement_is_kept_for_a_minute(disk: Disk, usage: Usage) -> N
     assert (await usage.kept(ANN), disk.looks) == (9, 3)
 
 
-async def test_what_landed_counts_at_once(disk: Disk, usage: Usage) -> None:
+async def test_what_landed_counts_at_once(disk: Disk, usage: DiskUse) -> None:
     """An upload that ended is counted before anybody measures, and once after that."""
     await usage.kept(ANN)
     usage.land(ANN, 7)
@@ -55,7 +55,7 @@ async def test_what_landed_counts_at_once(disk: Disk, usage: Usage) -> None:
     assert (await usage.kept(ANN), disk.looks) == (7, 2)
 
 
-async def test_what_landed_during_a_measurement_is_not_lost(disk: Disk, usage: Usage) -> None:
+async def test_what_landed_during_a_measurement_is_not_lost(disk: Disk, usage: DiskUse) -> None:
     """A measurement that began before an upload ended may have missed it, so both are counted until the next."""
     disk.may_answer.clear()
     asking = asyncio.create_task(usage.kept(ANN))
@@ -65,7 +65,7 @@ async def test_what_landed_during_a_measurement_is_not_lost(disk: Disk, usage: U
     assert await asking == 7
 
 
-async def test_a_deletion_is_measured_at_once(disk: Disk, usage: Usage) -> None:
+async def test_a_deletion_is_measured_at_once(disk: Disk, usage: DiskUse) -> None:
     """After a deletion the next question measures, also one that was deleted during a measurement."""
     disk.sizes[ANN] = 9
     await usage.kept(ANN)
@@ -79,7 +79,7 @@ async def test_a_deletion_is_measured_at_once(disk: Disk, usage: Usage) -> None:
     assert (await asking, await usage.kept(ANN)) == (9, 1)
 
 
-async def test_jobs_cost_little(disk: Disk, usage: Usage) -> None:
+async def test_jobs_cost_little(disk: Disk, usage: DiskUse) -> None:
     """After a job it is measured anew, but for at most a twentieth of the time."""
     disk.lasts = 0.5
     await usage.kept(ANN)
@@ -90,13 +90,13 @@ async def test_jobs_cost_little(disk: Disk, usage: Usage) -> None:
     assert (await usage.kept(ANN), disk.looks) == (3, 2)
 
 
-async def test_one_measurement_for_many_questions(disk: Disk, usage: Usage) -> None:
+async def test_one_measurement_for_many_questions(disk: Disk, usage: DiskUse) -> None:
     """Questions at the same time share one measurement."""
     assert await asyncio.gather(*(usage.kept(ANN) for _ in range(20))) == [0] * 20
     assert disk.looks == 1
 
 
-async def test_room_is_taken_once(disk: Disk, usage: Usage) -> None:
+async def test_room_is_taken_once(disk: Disk, usage: DiskUse) -> None:
     """Room that is taken is nobody else's, and another user's is not touched."""
     disk.sizes[ANN] = 90
     await asyncio.gather(usage.kept(ANN), usage.kept(BOB))

@@ -41,7 +41,7 @@ class _Account:
         return self.grown != self.seen[1] and now - self.measured_at >= SHARE * self.lasted
 
 
-class Usage:
+class DiskUse:
     """By user id, in bytes. `measure` looks; `clock` is a monotonic one, in seconds."""
 
     def __init__(self, measure: Callable[[int], Awaitable[int]], *, clock: Callable[[], float]) -> None:
