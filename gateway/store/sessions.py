@@ -1,6 +1,6 @@
 """The sessions and access JWTs that can be revoked, by their `jti`. It does not know how one is signed."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 from sqlalchemy import delete, insert, select, update
@@ -12,13 +12,17 @@ from gateway.store.transactions import Transactions
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
-    """One session. Times are in seconds since 1970."""
+    """One session. Times are in seconds since 1970; `via`, `ip` and `agent` (the browser) are of the login."""
 
     jti: str
     user_id: int
     created_at: float
     expires_at: float
     revoked_at: float | None = None
+    via: str = "password"
+    ip: str = ""
+    agent: str = ""
+    last_used_at: float | None = None
 
 
 class Sessions:
@@ -30,15 +34,7 @@ class Sessions:
     async def add(self, session: SessionRow) -> None:
         """Remember a session that begins."""
         async with self._transactions.write() as connection:
-            await connection.execute(
-                insert(sessions).values(
-                    jti=session.jti,
-                    user_id=session.user_id,
-                    created_at=session.created_at,
-                    expires_at=session.expires_at,
-                    revoked_at=session.revoked_at,
-                )
-            )
+            await connection.execute(insert(sessions).values(**asdict(session)))
             await note_change(connection)
 
     async def get(self, jti: str) -> SessionRow | None:

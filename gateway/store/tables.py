@@ -26,7 +26,8 @@ from gateway.store.columns import TEXT, WHOLE, short_text
 metadata = MetaData()
 
 
-def _user_id(*, primary_key: bool = False) -> Column[int]:
+def user_id_column(*, primary_key: bool = False) -> Column[int]:
+    """Whose a row is; it goes with its user."""
     owner = ForeignKey("users.id", ondelete="CASCADE")
     return Column("user_id", Integer, owner, nullable=False, primary_key=primary_key)
 
@@ -42,9 +43,10 @@ users = Table(
     Column("disabled", Boolean, nullable=False, server_default=false()),
     Column("epoch", Integer, nullable=False, server_default=text("0")),
     Column("created_at", Float, nullable=False),
+    Column("must_change", Boolean, nullable=False, server_default=false()),
     sqlite_autoincrement=True,
 )
-"""AUTOINCREMENT: the id of a removed user is never given to another one."""
+"""AUTOINCREMENT: the id of a removed user is never given to another one. `must_change`: the password, at next login."""
 
 Index("users_by_name", func.lower(users.c.name), unique=True)
 
@@ -52,7 +54,7 @@ tokens = Table(
     "tokens",
     metadata,
     Column("id", short_text(16), primary_key=True),
-    _user_id(),
+    user_id_column(),
     Column("name", short_text(64), nullable=False),
     Column("digest", LargeBinary(32), nullable=False),
     Column("scopes", TEXT),
@@ -67,13 +69,18 @@ sessions = Table(
     "sessions",
     metadata,
     Column("jti", short_text(64), primary_key=True),
-    _user_id(),
+    user_id_column(),
     Column("created_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),
     Column("revoked_at", Float),
+    Column("via", short_text(16), nullable=False, server_default=text("'password'")),
+    Column("ip", short_text(64), nullable=False, server_default=text("''")),
+    Column("agent", short_text(256), nullable=False, server_default=text("''")),
+    Column("last_used_at", Float),
     Index("sessions_by_user", "user_id"),
     Index("sessions_by_expiry", "expires_at"),
 )
+"""`via`, `ip` and `agent` are of the login: by which of its users' one knows a session in a list."""
 
 servers = Table(
     "servers",
@@ -81,8 +88,11 @@ servers = Table(
     Column("url", TEXT, primary_key=True),
     Column("client_id", short_text(64), nullable=False),
     Column("share_inputs", Boolean),
+    Column("draining", Boolean, nullable=False, server_default=false()),
 )
-"""`share_inputs` is NULL until it was decided whether what lies at the top of the server's input folder is shared."""
+"""`share_inputs` is NULL until it was decided whether what lies at the top of the server's input folder is shared.
+`draining`: it finishes what it has and gets no more.
+"""
 
 identity_version = Table(
     "identity_version",
@@ -97,7 +107,7 @@ jobs = Table(
     metadata,
     Column("seq", WHOLE, primary_key=True),
     Column("prompt_id", short_text(36), nullable=False, unique=True),
-    _user_id(),
+    user_id_column(),
     Column("client_id", TEXT),
     Column("state", short_text(16), nullable=False),
     Column("position", Float, nullable=False),
@@ -134,7 +144,7 @@ hold JSON.
 shares = Table(
     "shares",
     metadata,
-    _user_id(primary_key=True),
+    user_id_column(primary_key=True),
     Column("virtual_ms", Float, nullable=False, server_default=text("0")),
     Column("counter", Integer, nullable=False, server_default=text("0")),
 )
@@ -144,23 +154,24 @@ turns = Table(
     "turns",
     metadata,
     Column("seq", WHOLE, ForeignKey("jobs.seq", ondelete="CASCADE"), primary_key=True),
-    _user_id(),
+    user_id_column(),
     Column("shape", short_text(32), nullable=False),
     Column("weight", Float, nullable=False, server_default=text("1")),
     Column("time_limit", Integer),
     Column("expected_ms", WHOLE, nullable=False, server_default=text("0")),
     Column("token_id", short_text(16), nullable=False, server_default=text("''")),
     Column("model", TEXT, nullable=False, server_default=text("''")),
+    Column("priority", Integer),
     Index("turns_by_shape", "user_id", "shape", "seq"),
 )
 """What the fair queue and the books keep of each job. Apart from `jobs`, so that a column more does not mean to write
-that table anew.
+that table anew. `priority` is an administrator's for this job, instead of the role's.
 """
 
 gpu_days = Table(
     "gpu_days",
     metadata,
-    _user_id(primary_key=True),
+    user_id_column(primary_key=True),
     Column("day", Integer, primary_key=True),
     Column("gpu_ms", BigInteger, nullable=False),
 )
@@ -169,7 +180,7 @@ gpu_days = Table(
 usage = Table(
     "usage",
     metadata,
-    _user_id(primary_key=True),
+    user_id_column(primary_key=True),
     Column("day", Integer, primary_key=True),
     Column("token_id", short_text(16), primary_key=True),
     Column("model", TEXT, primary_key=True),
@@ -186,7 +197,7 @@ usage = Table(
 user_limits = Table(
     "user_limits",
     metadata,
-    _user_id(primary_key=True),
+    user_id_column(primary_key=True),
     Column("limits", TEXT, nullable=False),
 )
 """Limits that a user has instead of the role's: a JSON object, by name."""
@@ -194,7 +205,7 @@ user_limits = Table(
 user_data = Table(
     "user_data",
     metadata,
-    _user_id(primary_key=True),
+    user_id_column(primary_key=True),
     Column("path", TEXT, primary_key=True),
     Column("size", WHOLE, nullable=False),
     Column("created", Float, nullable=False),
@@ -220,7 +231,7 @@ def _reference() -> tuple[Column[str], ...]:
 own_files = Table(
     "own_files",
     metadata,
-    _user_id(primary_key=True),
+    user_id_column(primary_key=True),
     *_reference(),
     Column("size", WHOLE),
     Column("created_at", WHOLE, nullable=False),
@@ -253,7 +264,7 @@ server_boots = Table(
 upload_days = Table(
     "upload_days",
     metadata,
-    _user_id(primary_key=True),
+    user_id_column(primary_key=True),
     Column("day", Integer, nullable=False),
     Column("size", WHOLE, nullable=False),
 )

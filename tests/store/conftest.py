@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from gateway.store import Store, User
-from gateway.store.tables import metadata
+from gateway.store.people_tables import metadata
 from tests import postgres
 
 

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from gateway.store.tables import metadata
+from gateway.store.people_tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],
