@@ -16,8 +16,8 @@ demo: .venv/ready  ## the gateway in front of a simulated ComfyUI, with two user
 run: .venv/ready  ## the gateway in front of a real ComfyUI: make run COMFYUI=http://127.0.0.1:8188
 	$(BIN)/comfy-gateway serve --comfyui $(COMFYUI) --port $(PORT)
 
-test: .venv/ready-dev  ## all tests; COMFYUI_URL=http://… runs the end-to-end tests against that ComfyUI too
-	$(BIN)/python -m pytest
+test: .venv/ready-dev  ## all tests, on up to four cores; COMFYUI_URL=http://… runs the end-to-end tests against that ComfyUI too
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 lint: .venv/ready-dev  ## ruff
 	$(BIN)/ruff check .
