@@ -15,6 +15,7 @@ import pytest
 from gateway.comfy.table import TABLE
 from gateway.identity.passwords import Passwords
 from gateway.store import Store
+from gateway.store.changes import note_change
 from gateway.store.transactions import url_of
 from tests.e2e.graphs import picture
 from tests.house import PATIENCE, House, Said, house, until
@@ -208,8 +209,8 @@ async def test_who_has_to_go_while_a_job_runs(one: House, command: str) -> None:
 async def test_an_expired_token_says_so(one: House) -> None:
     """A token past its expiry is 401 `token_expired`."""
     async with await Store.open(url_of(one.settings)) as store, store.write() as connection:
-        await connection.exec_driver_sql("UPDATE tokens SET expires_at = ?", (time.time() - 1,))
-        await connection.exec_driver_sql("UPDATE identity_version SET version = version + 1")
+        await connection.exec_driver_sql(f"UPDATE tokens SET expires_at = {time.time() - 1}")
+        await note_change(connection)
     said = await one.ask("GET", "/queue", by="alice")
     assert (said.status, said.json()["error"]["type"]) == (401, "token_expired")
 

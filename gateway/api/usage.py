@@ -42,6 +42,7 @@ class Counted(BaseModel):
     cancelled: int = Field(description="Those of them that were cancelled, before or while they ran.")
     gpu_seconds: float = Field(description="From start to end, by ComfyUI's clock.")
     uploaded_bytes: int = Field(description="Pictures and masks that came in.")
+    sent_bytes: int = Field(description="Files that went out, by `/view`: pictures, previews of them, videos, sounds.")
 
 
 class UsageRow(Counted):
@@ -53,7 +54,7 @@ class UsageRow(Counted):
     token: str | None = Field(description="The name that the token had then.")
     model: str | None = Field(
         description="`folder/name` of the first checkpoint in the workflow, or else of the first diffusion model, or "
-        "else of the first other one; null for jobs without a model, and for uploads."
+        "else of the first other one; null for jobs without a model, and for files."
     )
 
 
@@ -171,6 +172,7 @@ def total(rows: Iterable[Used]) -> Counted:
         cancelled=sum(row.cancelled for row in rows),
         gpu_seconds=sum(row.gpu_ms for row in rows) / 1000,
         uploaded_bytes=sum(row.uploaded_bytes for row in rows),
+        sent_bytes=sum(row.sent_bytes for row in rows),
     )
 
 

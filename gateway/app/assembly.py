@@ -16,6 +16,7 @@ from gateway.edge.authentication import Authenticator
 from gateway.edge.boundary import Boundary
 from gateway.edge.counters import Counters
 from gateway.edge.door import Door
+from gateway.edge.egress import Egress
 from gateway.edge.issuing import Issuer
 from gateway.edge.logins import Logins
 from gateway.edge.own_door import OwnDoor
@@ -57,6 +58,7 @@ class Parts:
     storage: Storage
     clock: Callable[[], float]
     access_log: AccessLog | None
+    egress: Egress
     ready: Callable[[], Awaitable[Mapping[str, bool]]]
 
     def allowance_of(self, principal: Principal) -> Allowance:
@@ -81,6 +83,7 @@ def assembled(parts: Parts, authenticator: Authenticator) -> Boundary:
         authenticate=authenticator.authenticate,
         door=door,
         access_log=parts.access_log,
+        egress=parts.egress,
     )
 
 

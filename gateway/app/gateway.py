@@ -18,6 +18,7 @@ from gateway.config import Settings
 from gateway.edge.access_log import AccessLog
 from gateway.edge.authentication import Authenticator
 from gateway.edge.boundary import Boundary
+from gateway.edge.egress import Egress
 from gateway.edge.role_of import RoleOf
 from gateway.errors import StoreUnavailable
 from gateway.identity.passwords import Passwords
@@ -113,6 +114,8 @@ class Gateway:
         opening.push_async_callback(server.close)
         storage = Storage(store, DataDirectory.of(settings.comfyui_files), now=self._clock)
         opening.push_async_callback(storage.close)
+        egress = Egress(store.books.sent, clock=self._clock)
+        opening.push_async_callback(egress.flush)
         shared = SharedInputs(server, setting=settings.share_inputs, servers=store.servers)
         works = await _works(settings, store, server, role_of, shared=shared, storage=storage, clock=self._clock)
         return Parts(
@@ -126,6 +129,7 @@ class Gateway:
             storage=storage,
             clock=self._clock,
             access_log=self._access_log,
+            egress=egress,
             ready=partial(_ready, store, works),
         )
 
@@ -137,7 +141,8 @@ class Gateway:
             days_of=lambda user: role_of.named(user.role, user.limits).retention_days,
             now=self._clock,
         )
-        return asyncio.create_task(parts.shared.run()), asyncio.create_task(retention.run())
+        forever = (parts.shared.run, retention.run, parts.egress.run)
+        return tuple(asyncio.create_task(run()) for run in forever)
 
 
 async def _works(

@@ -19,7 +19,8 @@ from gateway.store import Store, User
 from gateway.store.books import Used
 
 MOST_ROWS: Final = 1_000_000
-_HEADS: Final = ("DAY", "USER", "TOKEN", "MODEL", "JOBS", "FAILED", "CANCELLED", "GPU SECONDS", "UPLOADED BYTES")
+_COUNTED: Final = ("JOBS", "FAILED", "CANCELLED", "GPU SECONDS", "UPLOADED BYTES", "SENT BYTES")
+_HEADS: Final = ("DAY", "USER", "TOKEN", "MODEL", *_COUNTED)
 
 
 def usage(
@@ -85,4 +86,4 @@ def _total(rows: list[Used]) -> tuple[str, ...]:
 def _counts(rows: list[Used]) -> tuple[str, ...]:
     sums = total(rows)
     counted = (sums.jobs, sums.failed, sums.cancelled)
-    return (*map(str, counted), f"{sums.gpu_seconds:.1f}", str(sums.uploaded_bytes))
+    return (*map(str, counted), f"{sums.gpu_seconds:.1f}", str(sums.uploaded_bytes), str(sums.sent_bytes))

@@ -16,6 +16,7 @@ from gateway.edge.addresses import TrustedProxies
 from gateway.edge.answer import mint_request_id
 from gateway.edge.cors import ALLOW, Cors
 from gateway.edge.door import Door
+from gateway.edge.egress import Egress
 from gateway.edge.exchange import Exchange
 from gateway.errors import GatewayError, NotFound
 from gateway.identity.principal import Principal
@@ -32,9 +33,10 @@ class Boundary:
     """The outermost ASGI application. It makes the dict `scope["gateway"]` for those below:
 
     `request_id`; `client_ip`; `secure`, whether the browser speaks https with us; `path_token`, text or None; and, for
-    them to set, `principal`; `carried`, whether a credential other than a cookie came along; `own_origins`, those of
-    our own pages, for a cookie session; `added`, headers for the answer, until it begins; `refusal`, the GatewayError
-    for a stranger who is let through to where it is said; `reason`, why a request was refused, for the log.
+    them to set, `principal`; `sends_file`, whether the answer's body is a file that counts for them; `carried`, whether
+    a credential other than a cookie came along; `own_origins`, those of our own pages, for a cookie session; `added`,
+    headers for the answer, until it begins; `refusal`, the GatewayError for a stranger who is let through to where it
+    is said; `reason`, why a request was refused, for the log.
     """
 
     def __init__(
@@ -45,11 +47,13 @@ class Boundary:
         authenticate: Authenticate,
         door: Door,
         access_log: AccessLog | None = None,
+        egress: Egress | None = None,
     ) -> None:
         self._app: Final = app
         self._authenticate: Final = authenticate
         self._door: Final = door
         self._access_log: Final = access_log
+        self._egress: Final = egress
         self._proxies: Final = TrustedProxies(settings.trusted_proxies)
         self._cors: Final = Cors(settings.cors_origins)
         self._is_public_https: Final = (settings.public_url or "").startswith("https:")
@@ -77,6 +81,12 @@ class Boundary:
         finally:
             if self._access_log is not None:
                 self._access_log.write(exchange.line())
+            self._count(scope, exchange)
+
+    def _count(self, scope: Scope, exchange: Exchange) -> None:
+        about = scope["gateway"]
+        if about["sends_file"] and self._egress is not None and about["principal"] is not None:
+            self._egress.count(about["principal"], exchange.sent_bytes)
 
     def _entered(self, scope: Scope) -> Scope:
         """A copy: what the server made stays as it is. A request id of the client's own choice is not taken over."""
@@ -89,6 +99,7 @@ class Boundary:
             "path_token": None,
             "principal": None,
             "carried": False,
+            "sends_file": False,
             "own_origins": frozenset(),
             "added": [],
             "refusal": None,

@@ -67,6 +67,7 @@ class Door:
         # Files that a browser keeps would keep the numbers, too.
         if scope is not None and rate_class != "static":
             scope["gateway"]["added"].extend(left.fields())
+            scope["gateway"]["sends_file"] = rate_class == "view"
 
     async def address(self, scope: Scope, public_class: PublicClass, *, is_route: bool = False) -> None:
         """Count one of `public_class` for the address that a request came from."""

@@ -31,6 +31,11 @@ class Exchange:
         self._is_closed = False
         self._reason = ""
 
+    @property
+    def sent_bytes(self) -> int:
+        """So many of what was asked for the server has taken; none of a refusal."""
+        return self._bytes if self._status in (200, 206) else 0
+
     async def send(self, message: Message) -> None:
         """The application's `send`."""
         kind = message["type"]

@@ -48,7 +48,7 @@ class Ended:
 @dataclass(frozen=True, slots=True)
 class Used:
     """One row: what a user used on one day, with one token and one model. `token_id` is "" for what came with a
-    password or from the login page, `model` "" for jobs without a model and for uploads."""
+    password or from the login page, `model` "" for jobs without a model and for files."""
 
     user: str
     day: int
@@ -60,6 +60,17 @@ class Used:
     cancelled: int
     gpu_ms: int
     uploaded_bytes: int
+    sent_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Bytes of files that went to a user, with one token ("" for none), on one day."""
+
+    user_id: int
+    token_id: str
+    day: int
+    size: int
 
 
 _UNFINISHED: Final = (jobs.c.user_id == bindparam("of_user"), jobs.c.state.in_(UNFINISHED))
@@ -103,7 +114,7 @@ def _adding_use(database: str) -> Executable:
         database,
         usage,
         key=("user_id", "day", "token_id", "model"),
-        counters=("jobs", "failed", "cancelled", "gpu_ms", "uploaded_bytes"),
+        counters=("jobs", "failed", "cancelled", "gpu_ms", "uploaded_bytes", "sent_bytes"),
         rest=("token",),
     )
 
@@ -136,8 +147,20 @@ def book_upload(connection: Connection, *, user_id: int, size: int, now: int, to
     _add(connection, **row, uploaded_bytes=size)
 
 
+def book_sent(connection: Connection, batch: Sequence[Sent]) -> None:
+    """Count bytes that went out, in a transaction of their own. Those of users who are gone count no more."""
+    ids = {sent.user_id for sent in batch}
+    there = set(connection.execute(select(users.c.id).where(users.c.id.in_(ids))).scalars())
+    # In one order, so that two gateways that write the same rows do not wait for each other.
+    for sent in sorted(batch, key=lambda one: (one.user_id, one.day, one.token_id)):
+        if sent.user_id in there:
+            token = connection.execute(_TOKEN, {"of_token": sent.token_id}).scalar_one_or_none() or ""
+            row = {"user_id": sent.user_id, "day": sent.day, "token_id": sent.token_id, "token": token, "model": ""}
+            _add(connection, **row, sent_bytes=sent.size)
+
+
 def _add(connection: Connection, **values: Any) -> None:
-    row = {"jobs": 0, "failed": 0, "cancelled": 0, "gpu_ms": 0, "uploaded_bytes": 0, **values}
+    row = {"jobs": 0, "failed": 0, "cancelled": 0, "gpu_ms": 0, "uploaded_bytes": 0, "sent_bytes": 0, **values}
     connection.execute(_adding_use(connection.dialect.name), {f"to_{name}": value for name, value in row.items()})
 
 
@@ -150,7 +173,7 @@ def spent(connection: Connection, user_id: int, *, first: int, last: int) -> tup
 
 
 class Books:
-    """The books, to be read."""
+    """The books, to be read; and to be written where no job is concerned."""
 
     def __init__(self, transactions: Transactions) -> None:
         self._transactions: Final = transactions
@@ -166,6 +189,11 @@ class Books:
         first, last = days_of(budgets, now=now)
         used_ms, expected_ms = await self.spent(user_id, first=first, last=last)
         return left_of(budgets, used_ms, expected_ms, now=now)
+
+    async def sent(self, batch: Sequence[Sent]) -> None:
+        """See the function `book_sent`. Raises UserGone for a user who is removed at this moment; then nothing is
+        counted yet."""
+        await self._transactions.run_write(partial(book_sent, batch=batch))
 
     async def used(self, *, first: int, last: int, user_id: int | None = None, most: int) -> list[Used]:
         """What was used from the first day to the last, of one user or of all, by day and user: at most `most` rows."""

@@ -190,6 +190,7 @@ usage = Table(
     Column("cancelled", Integer, nullable=False),
     Column("gpu_ms", BigInteger, nullable=False),
     Column("uploaded_bytes", BigInteger, nullable=False),
+    Column("sent_bytes", BigInteger, nullable=False, server_default=text("0")),
     Index("usage_by_day", "day"),
 )
 """What each user used, by day, token and model. `token` is the name that the token had: the row outlives it."""

@@ -51,11 +51,11 @@ def test_what_everybody_and_one_used(run: Run, look: Look) -> None:
     heads, *lines = [line.split() for line in everybody.out.splitlines()]
     assert heads[:4] == ["DAY", "USER", "TOKEN", "MODEL"]
     assert [line[1:] for line in lines[:-1]] == [
-        ["bob", "-", "-", "1", "0", "0", "4.0", "0"],
-        ["ann", "-", "checkpoints/a.st", "1", "0", "0", "1.5", "0"],
-        ["bob", "-", "-", "1", "0", "0", "2.5", "0"],
+        ["bob", "-", "-", "1", "0", "0", "4.0", "0", "0"],
+        ["ann", "-", "checkpoints/a.st", "1", "0", "0", "1.5", "0", "0"],
+        ["bob", "-", "-", "1", "0", "0", "2.5", "0", "0"],
     ]
-    assert lines[-1] == ["TOTAL", "3", "0", "0", "8.0", "0"]
+    assert lines[-1] == ["TOTAL", "3", "0", "0", "8.0", "0", "0"]
     anns = run("usage", "ann")
     assert len(anns.out.splitlines()) == 3
     assert anns.err.startswith("Budget: 100 GPU seconds a month: 1.5 used, 0.0 expected; anew at ")
@@ -69,8 +69,8 @@ def test_as_csv(run: Run, look: Look) -> None:
     run("user", "add", "ann")
     ran(look, "ann", 1500)
     heads, row = run("usage", "--csv").out.splitlines()
-    assert heads == "user,day,token_id,token,model,jobs,failed,cancelled,gpu_seconds,uploaded_bytes"
-    assert row.startswith("ann,") and row.endswith(",,,,1,0,0,1.5,0")
+    assert heads == "user,day,token_id,token,model,jobs,failed,cancelled,gpu_seconds,uploaded_bytes,sent_bytes"
+    assert row.startswith("ann,") and row.endswith(",,,,1,0,0,1.5,0,0")
 
 
 def test_what_cannot_be_said(run: Run) -> None:

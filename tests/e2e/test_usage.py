@@ -61,6 +61,23 @@ async def test_ones_own_usage(one: House) -> None:
     assert (await usage(one, "bob"))["total"]["uploaded_bytes"] == 0
 
 
+async def test_bytes_of_files_that_went_out(one: House) -> None:
+    """What `/view` sent counts for whoever asked, in pieces, too; HEAD, refusals and lists do not."""
+    history = await one.history(await one.submit(picture(), by="alice"), by="alice")
+    (image,) = next(iter(history["outputs"].values()))["images"]
+    address = f"/view?filename={image['filename']}&type={image['type']}&subfolder={image['subfolder']}"
+    whole = await one.ask("GET", address, by="alice")
+    piece = await one.ask("GET", address, by="alice", headers={"Range": "bytes=0-9"})
+    assert (whole.status, piece.status, len(piece.body)) == (200, 206, 10)
+    await one.ask("HEAD", address, by="alice")
+    assert (await one.ask("GET", address, by="bob")).status == 404
+    await one.ask("GET", "/history", by="alice")
+    assert one.gateway.parts is not None
+    await one.gateway.parts.egress.flush()
+    assert (await usage(one, "alice"))["total"]["sent_bytes"] == len(whole.body) + 10
+    assert (await usage(one, "bob"))["total"]["sent_bytes"] == 0
+
+
 async def test_what_comes_of_a_token_counts_for_it(one: House) -> None:
     """A job that was submitted with an access token counts for the API token that this was got with."""
     grant = {"grant_type": "password", "username": "alice", "password": one.tokens["alice"]}

@@ -12,7 +12,7 @@ from gateway.comfy.files import FileRef
 from gateway.errors import BudgetExhausted, UserGone
 from gateway.policy.budgets import Budget, Purse
 from gateway.store import Store, TokenRow, User
-from gateway.store.books import DAY_MS
+from gateway.store.books import DAY_MS, Sent
 from gateway.store.database import upgrade
 from gateway.store.ledger import Job, NewJob, Spending
 from tests.store.earlier import database_of
@@ -106,6 +106,17 @@ async def test_by_token_and_model(store: Store, ann: User) -> None:
     assert (other.jobs, other.cancelled, other.uploaded_bytes) == (1, 1, 77)
     assert len(await store.books.used(first=DAY, last=DAY, most=10)) == 3
     assert len(await store.books.used(first=0, last=10**6, most=2)) == 2
+
+
+async def test_sent_bytes_add_up_by_token(store: Store, ann: User) -> None:
+    """Bytes that went out add to the row of their day and token, without a model; those of nobody are left out."""
+    laptop = await token_of(store, ann, "laptop")
+    for size in (70, 7):
+        await store.books.sent(
+            [Sent(ann.id, laptop, DAY, size), Sent(ann.id + 1, "", DAY, 5), Sent(ann.id, "", DAY, 1)]
+        )
+    rows = await store.books.used(first=DAY, last=DAY, most=10)
+    assert [(row.token, row.model, row.jobs, row.sent_bytes) for row in rows] == [("", "", 0, 2), ("laptop", "", 0, 77)]
 
 
 async def test_the_books_outlive_the_jobs_and_not_the_user(store: Store, ann: User) -> None:

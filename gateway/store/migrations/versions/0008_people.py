@@ -16,6 +16,7 @@ def upgrade() -> None:
     op.add_column("users", sa.Column("must_change", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.add_column("servers", sa.Column("draining", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.add_column("turns", sa.Column("priority", sa.Integer()))
+    op.add_column("usage", sa.Column("sent_bytes", sa.BigInteger(), nullable=False, server_default=sa.text("0")))
     _add_session_columns()
     _make_ways_in()
     _make_groups()
