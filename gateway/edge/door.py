@@ -113,9 +113,11 @@ class Door:
         left = await self._left(bucket)
         seconds, whose = left.whole_seconds, bucket.who.partition(":")[0]
         words = _WORDS.get(bucket.scope, "You are asking too often")
+        wait = f"{seconds} second{'' if seconds == 1 else 's'}"
         return TooMany(
-            f"{words}: at most {bucket.rate!r}.",
-            details=f"Wait {seconds} second{'' if seconds == 1 else 's'} and try again.{_HINTS.get(bucket.scope, '')}",
+            # With the time in it: ComfyUI's editor shows the message alone.
+            f"{words}: at most {bucket.rate!r}. Try again in {wait}.",
+            details=f"Wait {wait}.{_HINTS.get(bucket.scope, '')}",
             extra_info={
                 "class": bucket.scope,
                 "per": whose,

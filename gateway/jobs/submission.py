@@ -193,12 +193,14 @@ def _starts_at(
 def _queue_full(cap: int, current: int) -> QueueFull:
     """Too many jobs; or, when there are fewer than the cap, too large ones."""
     if current >= cap:
-        words = f"Your queue is full: you may have {cap} jobs waiting or running, and have {current}."
+        jobs = "1 job" if cap == 1 else f"{cap} jobs"
+        words = f"Your queue is full: you may have {jobs} waiting or running, and have {current}."
     else:
         words = f"Your queue is full: the workflows of your jobs may have {MOST_BYTES >> 20} MiB together."
     return QueueFull(
-        words,
-        details="There is room again as soon as one of your jobs has finished or you cancel one.",
+        # With what frees a place in it: ComfyUI's editor shows the message alone.
+        f"{words} There is room again as soon as one of them has ended.",
+        details="Wait until one of your jobs has finished, or cancel one.",
         extra_info={"limit": cap, "current": current, "frees": "when one of your jobs ends"},
         headers=Balance(cap, 0, FULL_SECONDS).refusal_headers(),
     )

@@ -143,19 +143,21 @@ def require_left(left: Sequence[Left], *, now: float) -> None:
 def _refusal(gone: Left, *, now: float) -> BudgetExhausted:
     limit, period, resets = gone.budget.seconds, gone.budget.period, moment(gone.resets_at)
     until_reset = gone.resets_at - now
+    # The times stand in the messages, because ComfyUI's editor shows nothing else.
     if gone.used_ms >= limit * 1000:
-        message = f"You have used up your GPU time: {_seconds(gone.used_ms)} of {limit} seconds this {period}."
-        details = (
-            f"It begins anew at {resets} (UTC). What runs or waits already is still done. "
-            "Ask an administrator if you need more."
+        message = (
+            f"You have used up your GPU time: {_seconds(gone.used_ms)} of {limit} seconds this {period}. "
+            f"It begins anew on {_for_people(resets)}."
         )
+        details = "What runs or waits already is still done. Ask an administrator if you need more."
         wait, frees = until_reset, resets
     else:
         message = (
             f"Your unfinished jobs are expected to need the rest of your GPU time: of {limit} seconds this {period} "
-            f"{_seconds(gone.used_ms)} are used, and they need about {_seconds(gone.expected_ms)}."
+            f"{_seconds(gone.used_ms)} are used, and they need about {_seconds(gone.expected_ms)}. "
+            f"Try again when one of them has ended; the budget begins anew on {_for_people(resets)}."
         )
-        details = f"Try again when one of them has ended, or cancel one. The budget begins anew at {resets} (UTC)."
+        details = "Wait for one of your jobs, or cancel one."
         wait, frees = min(SOON_SECONDS, until_reset), "when your jobs end"
     return BudgetExhausted(
         message,
@@ -171,6 +173,11 @@ def _refusal(gone: Left, *, now: float) -> BudgetExhausted:
         },
         headers=Balance(limit, 0, wait).refusal_headers(),
     )
+
+
+def _for_people(time: str) -> str:
+    """`2026-01-31T00:00:00Z` without what only programs need."""
+    return f"{time[:10]} at {time[11:16]} UTC"
 
 
 def warning(left: Left) -> str:

@@ -15,10 +15,20 @@ from pathlib import Path
 
 import pytest
 import requests
+from playwright.sync_api import Playwright, expect, sync_playwright
+
+from tests.needs import needs
 
 PATIENCE = 30.0
 VERSIONS = ("0.28.1", "0.3.64")
 REAL = os.environ.get("COMFYUI_URL")
+
+expect.set_options(timeout=PATIENCE * 1000)
+
+SETTINGS = """
+[roles.member]
+nodes = { trusted_packs = ["lab_slow"] }
+"""
 
 
 def free_port() -> int:
@@ -91,7 +101,7 @@ def start_gateway(comfy: Comfy, data_dir: Path, *words: str, port: int | None = 
     log = data_dir / "gateway.log"
     data_dir.mkdir(exist_ok=True)
     settings = data_dir / "gateway.toml"
-    settings.write_text('[roles.member]\nnodes = { trusted_packs = ["lab_slow"] }\n')
+    settings.write_text(SETTINGS)
     command = [sys.executable, "-m", "gateway", "serve", "--comfyui", comfy.url, "--port", str(port)]
     command += ["--config", str(settings)]
     with log.open("ab") as output:
@@ -143,3 +153,11 @@ def alice(door: Door) -> str:
 def bob(door: Door) -> str:
     """Bob's token."""
     return door.user("bob")
+
+
+@pytest.fixture(scope="module")
+def playwright() -> Iterator[Playwright]:
+    """What drives Chromium. Not for longer than a module: its loop would be in the way of asynchronous tests."""
+    needs("chromium")
+    with sync_playwright() as started:
+        yield started

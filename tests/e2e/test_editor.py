@@ -7,24 +7,21 @@ leaves a picture in TEST_ARTIFACTS, or in tests/artifacts.
 """
 
 import io
-import os
 import re
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import requests
 from PIL import Image
-from playwright.sync_api import Playwright, expect, sync_playwright
+from playwright.sync_api import Playwright, expect
 
 from tests.e2e.conftest import PATIENCE, Door
-from tests.e2e.editor import Editor, emptied, opened
+from tests.e2e.editor import Editor, opened
 from tests.e2e.graphs import loaded, picture, slow
+from tests.e2e.people import Person, person, pictures
 from tests.needs import needs
-
-ARTIFACTS = Path(os.environ.get("TEST_ARTIFACTS") or Path(__file__).parent.parent / "artifacts")
 
 # What a new user does not have yet, and a frontend asks for all the same: ComfyUI answers these with 404 too.
 NOT_THERE_YET = {
@@ -40,37 +37,11 @@ TEMPLATE_PICTURE = re.compile(r"GET /templates/[^?]+\.(webp|png|jpg|mp3|mp4)")
 # Asked for when the list of workflows is opened: which of them are favourites.
 NO_FAVOURITES = {"GET /api/userdata/workflows%2F.index.json"}
 
-expect.set_options(timeout=PATIENCE * 1000)
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """Somebody with a password, and a word that is in the names of all that is theirs."""
-
-    name: str
-    password: str
-
-
-def person(door: Door, name: str) -> Person:
-    name = f"{name}{uuid.uuid4().hex[:8]}"
-    password = f"{name}'s own password"
-    door.command("user", "add", name, "--password-stdin", stdin=password)
-    return Person(name, password)
-
-
-@pytest.fixture(scope="module")
-def playwright() -> Iterator[Playwright]:
-    needs("chromium")
-    with sync_playwright() as started:
-        yield started
-
 
 @pytest.fixture(scope="module")
 def shots(door: Door) -> Path:
     """Where the pictures go: a folder for each version of ComfyUI."""
-    system = requests.get(f"{door.comfy.url}/system_stats", timeout=PATIENCE).json()["system"]
-    kind = "simulated" if door.comfy.process else "real"
-    return emptied(ARTIFACTS / "editor" / f"{kind}-{system['comfyui_version']}")
+    return pictures(door, "editor")
 
 
 @pytest.fixture(scope="module")

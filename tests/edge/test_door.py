@@ -57,8 +57,8 @@ async def test_a_refusal_says_everything(clock: Clock) -> None:
     assert error.body("id") == {
         "error": {
             "type": "rate_limited",
-            "message": "You are submitting jobs too fast: at most 2 in a minute.",
-            "details": "Wait 12 seconds and try again.",
+            "message": "You are submitting jobs too fast: at most 2 in a minute. Try again in 12 seconds.",
+            "details": "Wait 12 seconds.",
             "extra_info": {
                 "class": "submit",
                 "per": "user",

@@ -87,8 +87,8 @@ def test_at_100_percent_it_is_refused() -> None:
     require_left([left(Budget("day", 10), {TODAY: 9_999})], now=WEDNESDAY)
     error = refused(left(Budget("day", 10), {TODAY: 10_400}))
     assert (error.status, error.type) == (429, "budget_exhausted")
-    assert error.message == "You have used up your GPU time: 11 of 10 seconds this day."
-    assert error.details.startswith("It begins anew at 2026-11-26T00:00:00Z (UTC).")
+    anew = "It begins anew on 2026-11-26 at 00:00 UTC."
+    assert error.message == f"You have used up your GPU time: 11 of 10 seconds this day. {anew}"
     assert error.extra_info == {
         "period": "day",
         "limit": 10,

@@ -294,9 +294,10 @@ async def test_a_refused_submit_is_the_editors_own_dialog(tmp_path: Path) -> Non
         said = await one.ask("POST", "/prompt", by="alice", json={"prompt": picture(2)})
         error = said.json()["error"]
         assert limited(said) and said.json()["node_errors"] == {}
+        seconds = error["extra_info"]["retry_after_seconds"]
         assert (error["type"], error["message"]) == (
             "rate_limited",
-            "You are submitting jobs too fast: at most 1 in a minute.",
+            f"You are submitting jobs too fast: at most 1 in a minute. Try again in {seconds} seconds.",
         )
         assert error["details"].startswith("Wait ") and error["extra_info"]["limit"] == 1
 
