@@ -95,6 +95,7 @@ async def test_a_gateway_killed_at_any_instruction(
         task.cancel()
     await asyncio.gather(done, interrupting, return_exceptions=True)
     await house.kill()
+    ((coming,),) = house.read("select count(*) from jobs where state = 'submitting'")
     monkeypatch.setattr(owner, name, real)
     await house.start()
     await house.idle()
@@ -105,8 +106,8 @@ async def test_a_gateway_killed_at_any_instruction(
         assert (row.user_id, row.state) == (person.id, "succeeded")
         assert 1 <= house.runs(prompt_id) <= row.attempts
         assert house.runs(prompt_id) == 1 or name == "give_back"
-    # A job that was at its parking number when the gateway died could start there.
-    assert house.most_held() <= 3
+    # A job that was at its parking number when the gateway died could start there, one of each of the two who submit.
+    assert house.most_held() <= max(3, 2 + coming)
     await house.until(lambda: house.sim.queue_running == house.sim.queue_pending == [], "nothing is left at ComfyUI")
     booked = house.read("select user_id, sum(gpu_ms) from jobs group by user_id")
     for user_id, spent in booked:
