@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Depends, Request, Response
-from fastapi.security import OAuth2PasswordRequestForm
+from fastapi import APIRouter, Depends, Form, Request, Response
 
+from gateway.api.grants import TokenRequest, login_of
 from gateway.api.ports import AccessTokens, Readiness
 from gateway.api.shapes import AccessToken, Error, Health, Me, Ready
 from gateway.identity.authenticator import Authenticator
@@ -48,20 +48,20 @@ def _add_health(routes: APIRouter, ready: Readiness) -> None:
 
 
 def _add_token(routes: APIRouter, authenticator: Authenticator, tokens: AccessTokens) -> None:
-    async def token(
-        request: Request, response: Response, form: Annotated[OAuth2PasswordRequestForm, Depends()]
-    ) -> AccessToken:
-        """Change a name and a password, or an API token in the password's place, into a token for `Authorization:
-        Bearer`.
+    async def token(request: Request, response: Response, form: Annotated[TokenRequest, Form()]) -> AccessToken:
+        """Change a name and a password, or an API token, into a token for `Authorization: Bearer`.
 
-        It holds for minutes, and ends at once when the user is disabled or changes the password, and with the API
-        token.
+        An API token goes into the password's place (grant type `password`), or into that of the client's secret (grant
+        type `client_credentials`; in the form, or as Basic). What comes of it holds for minutes, and ends at once when
+        the user is disabled or changes the password, and with the API token.
         """
-        require_login(form.username, form.password)
-        principal = await authenticator.login(form.username, form.password, ip=request.scope["gateway"]["client_ip"])
+        name, password = login_of(form, request.headers.getlist("authorization"))
+        require_login(name, password)
+        principal = await authenticator.login(name, password, ip=request.scope["gateway"]["client_ip"])
         issued = await tokens.access(principal)
         request.scope["gateway"]["principal"] = principal
-        response.headers["Cache-Control"] = "no-store"
+        # RFC 6749, 5.1, asks for both.
+        response.headers.update({"Cache-Control": "no-store", "Pragma": "no-cache"})
         return AccessToken(
             access_token=issued.text, expires_in=issued.seconds, scope=" ".join(sorted(principal.permissions))
         )
