@@ -14,6 +14,7 @@ It does not know how an error is sent: `edge` turns one into an answer, `proxy` 
     ├── Forbidden             403 forbidden             4403
     │   ├── RouteNotAllowed   403 route_not_allowed
     │   ├── CsrfRefused       403 csrf
+    │   ├── NotAdmitted       403 forbidden             (somebody else vouches for them, and they may not come in)
     │   └── PartNotAllowed    403 forbidden             (something named in a workflow; says in which nodes)
     │       ├── FileNotAllowed    403 file_not_allowed
     │       ├── NodeNotAllowed    403 node_not_allowed
@@ -35,6 +36,7 @@ It does not know how an error is sent: `edge` turns one into an answer, `proxy` 
         ├── NoServer          503 no_server_available
         │   └── NobodyThere   503 no_server_available   (the address refuses connections)
         ├── StoreUnavailable  503 store_unavailable
+        ├── IssuerUnavailable 503 issuer_unavailable    (somebody else's login cannot be asked)
         └── UpstreamTimeout   504 upstream_timeout
 """
 
@@ -146,6 +148,17 @@ class CsrfRefused(Forbidden):
     """A cookie session that cannot prove the request comes from our own pages."""
 
     type = "csrf"
+
+
+class NotAdmitted(Forbidden):
+    """Known to somebody else, and not let in here."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            "You are logged in there, but may not come in here.",
+            details="Ask whoever runs this gateway to let you in.",
+            reason=reason,
+        )
 
 
 class PartNotAllowed(Forbidden):
@@ -281,6 +294,21 @@ class StoreUnavailable(UpstreamFault):
     """The database cannot answer; nothing is allowed on a guess."""
 
     status, type = 503, "store_unavailable"
+
+
+class IssuerUnavailable(UpstreamFault):
+    """Somebody else's login does not answer, or not with what it has to; so nobody knows who asks."""
+
+    status, type = 503, "issuer_unavailable"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            "Whoever vouches for you cannot be asked now.",
+            details="Try again in a moment.",
+            headers={"Retry-After": "10"},
+            sent=False,
+            reason=reason,
+        )
 
 
 class UpstreamTimeout(UpstreamFault):

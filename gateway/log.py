@@ -21,7 +21,8 @@ _MAX_READ: Final = 65536
 
 _HIDDEN: Final = "***"
 _SECRET_NAMES: Final = (
-    "authorization|proxy-authorization|cookie|set-cookie|x-api-key|password|passwd|secret|secret_key|access_token|token"
+    "authorization|proxy-authorization|cookie|set-cookie|x-api-key|password|passwd|secret|secret_key|client_secret|"
+    "access_token|id_token|code_verifier|token"
 )
 _SECRET_FIELD: Final = re.compile(rf"(?:.*[._-])?(?:{_SECRET_NAMES})", re.IGNORECASE)
 _MASKS: Final = (

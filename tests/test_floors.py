@@ -24,6 +24,8 @@ ENTRANCES = {"__init__", "__main__"}
 
 ONE_ADDRESS = {
     "jose": {"identity"},
+    "authlib": {"identity"},
+    "joserfc": {"identity"},
     "argon2": {"identity"},
     "sqlalchemy": {"store"},
     "alembic": {"store"},

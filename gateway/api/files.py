@@ -21,7 +21,7 @@ from gateway.identity.credentials import without_token
 from gateway.identity.principal import Principal
 from gateway.policy.access import require
 from gateway.policy.allowance import Allowance
-from gateway.policy.origin import require_json
+from gateway.policy.origin import may_be_forged, require_json
 from gateway.store import data_directory
 from gateway.store.storage import Storage
 
@@ -103,7 +103,7 @@ def _add_delete(routes: APIRouter, caller: Caller, storage: Storage) -> None:
 
 def _add_delete_list(routes: APIRouter, caller: Caller, storage: Storage) -> None:
     async def json_caller(request: Request, principal: Annotated[Principal, Depends(caller)]) -> Principal:
-        if principal.is_cookie:
+        if may_be_forged(principal, request.scope["headers"]):
             require_json(request.scope["headers"])
         return principal
 

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from gateway.identity.principal import Via
+
 
 class Health(BaseModel):
     """The process runs."""
@@ -35,7 +37,7 @@ class Me(BaseModel):
     name: str
     role: str
     permissions: list[str]
-    via: Literal["token", "password", "session", "jwt"] = Field(description="The kind of credential that came along.")
+    via: Via = Field(description="The kind of credential that came along.")
     expires_at: float | None = Field(description="When the credential ends, in seconds since 1970; null means never.")
 
 

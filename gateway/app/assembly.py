@@ -21,6 +21,8 @@ from gateway.edge.issuing import Issuer
 from gateway.edge.logins import Logins
 from gateway.edge.own_door import OwnDoor
 from gateway.edge.role_of import NOTHING, RoleOf
+from gateway.edge.sign_on import SignOns
+from gateway.edge.sources import Sources
 from gateway.identity.jwt import Keys
 from gateway.identity.principal import Principal
 from gateway.jobs.works import Works
@@ -41,6 +43,7 @@ from gateway.proxy.uploads import Uploads
 from gateway.proxy.user_data import UserData
 from gateway.store import Store
 from gateway.store.storage import Storage
+from gateway.upstream.issuer_calls import IssuerCalls
 from gateway.upstream.server import Server
 
 
@@ -56,6 +59,8 @@ class Parts:
     role_of: RoleOf
     shared: SharedInputs
     storage: Storage
+    sources: Sources
+    issuer_calls: IssuerCalls
     clock: Callable[[], float]
     access_log: AccessLog | None
     egress: Egress
@@ -160,7 +165,18 @@ def _control(parts: Parts, authenticator: Authenticator, door: Door) -> OwnDoor:
     settings, store = parts.settings, parts.store
     logins = Logins(authenticator, door)
     issuer = Issuer(store, keys=parts.keys, settings=settings, clock=parts.clock, random=secrets.token_bytes)
-    pages = web.router(authenticator=logins, sessions=issuer, settings=settings)
+    sign_ons = SignOns(
+        settings,
+        keys=parts.keys,
+        sources=parts.sources.providers,
+        calls=parts.issuer_calls,
+        vouch=authenticator.vouched,
+        door=door,
+        clock=parts.clock,
+        random=secrets.token_bytes,
+    )
+    pages = web.router(authenticator=logins, sessions=issuer, settings=settings, sign_ons=sign_ons)
+    sign_on = web.sign_on_router(sign_ons=sign_ons, authenticator=authenticator, sessions=issuer, settings=settings)
     files = api.files_router(
         authenticator=authenticator,
         storage=parts.storage,
@@ -176,10 +192,12 @@ def _control(parts: Parts, authenticator: Authenticator, door: Door) -> OwnDoor:
         now=parts.clock,
     )
     return OwnDoor(
-        api.control(authenticator=logins, tokens=issuer, ready=parts.ready, routers=[pages, files, queue, usage]),
+        api.control(
+            authenticator=logins, tokens=issuer, ready=parts.ready, routers=[pages, sign_on, files, queue, usage]
+        ),
         door=door,
         authenticate=authenticator.authenticate,
-        public={**api.PUBLIC, **web.PUBLIC},
+        public={**api.PUBLIC, **web.PUBLIC, **web.public(settings)},
     )
 
 

@@ -12,7 +12,7 @@ from gateway.comfy.table import Call
 from gateway.errors import NotFound
 from gateway.identity.principal import Principal
 from gateway.policy.access import decide
-from gateway.policy.origin import require_json, require_same_origin
+from gateway.policy.origin import may_be_forged, require_json, require_same_origin
 
 OURS: Final = "/gateway"
 
@@ -33,10 +33,12 @@ class Doors:
 
 
 def guard(principal: Principal, call: Call, scope: Scope) -> None:
-    """What a known caller may ask. The same-origin proof of a cookie session was part of knowing the caller, but for
-    those routes of ComfyUI-Manager that change something on a GET."""
+    """What a known caller may ask. The same-origin proof of an ambient credential was part of knowing the caller, but
+    for those routes of ComfyUI-Manager that change something on a GET."""
     decide(principal, call)
-    if principal.is_cookie and call.row.mutates and scope["type"] == "http":
+    if not may_be_forged(principal, scope["headers"]):
+        return
+    if call.row.mutates and scope["type"] == "http":
         require_same_origin(
             method=call.method,
             headers=scope["headers"],
@@ -44,7 +46,7 @@ def guard(principal: Principal, call: Call, scope: Scope) -> None:
             websocket=False,
             mutates=True,
         )
-    if principal.is_cookie and call.row.json and has_body(scope["headers"]):
+    if call.row.json and has_body(scope["headers"]):
         require_json(scope["headers"])
 
 

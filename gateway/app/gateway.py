@@ -20,6 +20,7 @@ from gateway.edge.authentication import Authenticator
 from gateway.edge.boundary import Boundary
 from gateway.edge.egress import Egress
 from gateway.edge.role_of import RoleOf
+from gateway.edge.sources import Sources
 from gateway.errors import StoreUnavailable
 from gateway.identity.passwords import Passwords
 from gateway.jobs.desk import cancelled
@@ -37,6 +38,7 @@ from gateway.store.keys import ensure_keys
 from gateway.store.retention import Retention
 from gateway.store.storage import Storage
 from gateway.store.transactions import url_of
+from gateway.upstream.issuer_calls import IssuerCalls
 from gateway.upstream.server import Server
 
 
@@ -89,7 +91,9 @@ class Gateway:
         """Open what has to be open before the first request; nothing stays open if any of it cannot be."""
         async with AsyncExitStack() as opening:
             parts = await self._parts(opening)
-            authenticator = Authenticator(parts.store, keys=parts.keys, settings=parts.settings, clock=self._clock)
+            authenticator = Authenticator(
+                parts.store, keys=parts.keys, settings=parts.settings, clock=self._clock, sources=parts.sources
+            )
             self._app = assembled(parts, authenticator)
             await parts.works.start()
             opening.push_async_callback(parts.works.stop)
@@ -118,6 +122,7 @@ class Gateway:
         opening.push_async_callback(egress.flush)
         shared = SharedInputs(server, setting=settings.share_inputs, servers=store.servers)
         works = await _works(settings, store, server, role_of, shared=shared, storage=storage, clock=self._clock)
+        calls = IssuerCalls()
         return Parts(
             settings=settings,
             keys=keys,
@@ -127,6 +132,8 @@ class Gateway:
             role_of=role_of,
             shared=shared,
             storage=storage,
+            sources=Sources(settings, get_json=calls.get_json, ticks=time.monotonic),
+            issuer_calls=calls,
             clock=self._clock,
             access_log=self._access_log,
             egress=egress,

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import comfyui_findings, database_findings, door_findings
+from gateway.cli import comfyui_findings, database_findings, door_findings, issuer_findings
 from gateway.cli.findings import Finding, fail, ok
 from gateway.cli.place import ConfigFile, DataDir, file_of, settings_of
 from gateway.config import ConfigError, Settings
@@ -21,7 +21,7 @@ def check(
     config: ConfigFile = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Look at settings, database, ComfyUI, clock, TLS and proxies, and say what to do about each fault.
+    """Look at settings, database, ComfyUI, clock, TLS, proxies and single sign-on; say what to do about each fault.
 
     Exit code 1 if anything fails; what only should be better is a warning.
     """
@@ -54,4 +54,5 @@ async def _all(settings: Settings, *, run: bool) -> list[Finding]:
             settings.comfyui[0], ours=await database_findings.client_id(settings), run=run, now=now
         ),
         *await door_findings.door(settings, now=now),
+        *await issuer_findings.issuers(settings, now=now),
     ]

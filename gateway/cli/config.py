@@ -60,6 +60,9 @@ def _below(key: str, value: object) -> Iterator[tuple[str, object]]:
     elif isinstance(value, Mapping):
         for name, entry in value.items():
             yield from _below(f"{key}.{name}", entry)
+    elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+        for number, entry in enumerate(value):
+            yield from _below(f"{key}.{number}", entry)
     else:
         yield key, value
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.limits import own_limits, read_limits, require_limits, require_own
+from gateway.cli.link import add_commands
 from gateway.cli.moments import day
 from gateway.cli.place import (
     ConfigFile,
@@ -29,6 +30,7 @@ from gateway.store import User
 from gateway.store.upload_room import megabytes
 
 app = typer.Typer(help="Users.", no_args_is_help=True, rich_markup_mode=None)
+add_commands(app)
 
 Name = Annotated[str, typer.Argument(metavar="NAME")]
 PasswordStdin = Annotated[

@@ -6,6 +6,7 @@ once.
 """
 
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from gateway.config.settings import Origin, Settings
 
 FILE_NAME: Final = "gateway.toml"
 _PREFIX: Final = "GATEWAY_"
-_TABLES: Final = ("address_rates", "roles")
+_TABLES: Final = ("address_rates", "roles", "issuers", "sso", "identity_header", "networks")
+_CLIENT_SECRET: Final = re.compile(r"GATEWAY_SSO_([A-Z0-9_]+)_CLIENT_SECRET")
 
 _LATER: Final = {"redis_url", "accel"}
 """Settings that are planned: refused with a word of their own, because to ignore a limit or a store in silence is
@@ -66,19 +68,21 @@ def load(*, config: Path | None, flags: Mapping[str, object], environ: Mapping[s
         _Layer("default", {"data_dir": _data_dir(environ)}),
     )
     problems += dict.fromkeys(_planned(layers))
+    merged = _merged(layers)
+    secrets = _put_client_secrets(merged, environ, problems)
     try:
-        settings = Settings(**_merged(layers))
+        settings = Settings(**merged)
     except ValidationError as error:
         raise ConfigError((*problems, *_complaints(error, layers))) from None
     if problems:
         raise ConfigError(tuple(problems))
-    settings._origins = _origins(layers)
+    settings._origins = {**_origins(layers), **dict.fromkeys(secrets, "environment")}
     return settings
 
 
 def origin_of(settings: Settings, key: str) -> Origin:
     """Where the value of `key` came from; dots lead into tables: `roles.member.max_queued`."""
-    return settings._origins.get(tuple(key.split(".")), "default")
+    return next((origin for path, origin in settings._origins.items() if ".".join(path) == key), "default")
 
 
 def _from_environment(environ: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
@@ -86,7 +90,8 @@ def _from_environment(environ: Mapping[str, str], problems: list[str]) -> dict[s
     source = EnvSettingsSource(Settings, env_prefix=_PREFIX)
     source.env_vars = {name.lower(): value for name, value in ours.items()}
     known = {f"{_PREFIX}{key.upper()}" for key in {*Settings.model_fields, *_LATER}}
-    problems += [f"{name} (environment): is no setting" for name in sorted(ours) if name.upper() not in known]
+    unknown = [name for name in sorted(ours) if name.upper() not in known and not _CLIENT_SECRET.fullmatch(name)]
+    problems += [f"{name} (environment): is no setting" for name in unknown]
     later = {key: ours[name] for key in _LATER for name in ours if name.upper() == f"{_PREFIX}{key.upper()}"}
     values = {**source(), **later}
     tables: dict[str, Any] = {key: _table(key, values[key], problems) for key in _TABLES if key in values}
@@ -138,6 +143,25 @@ def _merged(layers: tuple[_Layer, ...]) -> dict[str, Any]:
     return merged
 
 
+def _put_client_secrets(merged: dict[str, Any], environ: Mapping[str, str], problems: list[str]) -> tuple[KeyPath, ...]:
+    """`GATEWAY_SSO_<NAME>_CLIENT_SECRET` goes into the table of that provider, wherever that comes from; the places
+    where one went."""
+    found = {name: value for name, value in environ.items() if _CLIENT_SECRET.fullmatch(name)}
+    tables = merged.get("sso")
+    names = tuple(tables) if isinstance(tables, Mapping) else ()
+    given = [name for name in names if _secret_name(name) in found and isinstance(merged["sso"][name], Mapping)]
+    for name in given:
+        table = {**merged["sso"][name], "client_secret": found[_secret_name(name)]}
+        merged["sso"] = {**merged["sso"], name: table}
+    left = sorted(found.keys() - {_secret_name(name) for name in given})
+    problems += [f"{name} (environment): there is no such table in [sso]" for name in left]
+    return tuple(("sso", name, "client_secret") for name in given)
+
+
+def _secret_name(provider: str) -> str:
+    return f"GATEWAY_SSO_{provider.upper().replace('-', '_')}_CLIENT_SECRET"
+
+
 def _complaints(error: ValidationError, layers: tuple[_Layer, ...]) -> Iterator[str]:
     for fault in error.errors(include_url=False, include_context=False, include_input=False):
         path = tuple(str(part) for part in fault["loc"] if isinstance(part, str))
@@ -160,6 +184,8 @@ def _origins(layers: tuple[_Layer, ...]) -> dict[KeyPath, Origin]:
 
 def _leaves(values: Mapping[str, Any], above: KeyPath = ()) -> Iterator[KeyPath]:
     for key, value in values.items():
+        if isinstance(value, list) and value and isinstance(value[0], Mapping):
+            value = {str(number): entry for number, entry in enumerate(value)}
         if isinstance(value, Mapping) and value:
             yield from _leaves(value, (*above, str(key)))
         else:

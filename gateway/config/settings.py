@@ -14,11 +14,13 @@ from pydantic import (
     Field,
     PrivateAttr,
     SecretStr,
+    ValidationInfo,
     field_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.config import checks
+from gateway.config.issuers import Admission, IdentityHeader, ProviderName, RoleName, SignOn, TokenIssuer
 
 Permission = Literal["read", "submit", "admin"]
 Origin = Literal["default", "file", "environment", "flag"]
@@ -34,7 +36,6 @@ Servers = Annotated[
 Networks = Annotated[
     tuple[Annotated[str, AfterValidator(checks.network)], ...], NoDecode, BeforeValidator(checks.separated)
 ]
-RoleName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Rate = Annotated[str, AfterValidator(checks.rate)]
 Routes = tuple[Annotated[str, AfterValidator(checks.route)], ...]
 
@@ -176,6 +177,11 @@ class Settings(BaseSettings):
     cors_origins: Servers = ()
     address_rates: Annotated[AddressRates, NoDecode] = AddressRates()
     roles: Annotated[dict[RoleName, Role], NoDecode] = Field(default={}, validate_default=True)
+    issuers: Annotated[tuple[TokenIssuer, ...], NoDecode] = ()
+    sso: Annotated[dict[ProviderName, SignOn], NoDecode] = {}
+    identity_header: Annotated[IdentityHeader | None, NoDecode] = None
+    networks: Annotated[dict[Annotated[str, AfterValidator(checks.network)], str], NoDecode] = {}
+    """Whoever asks from such a network, and sends nothing else, is this user."""
     history_newest: Annotated[int, Field(ge=1)] = 200
     history_days: Annotated[int, Field(ge=1)] = 90
     session_hours: Annotated[int, Field(ge=1)] = 168
@@ -217,6 +223,55 @@ class Settings(BaseSettings):
             return roles
         changed = {name: _merged(name, table) for name, table in roles.items()}
         return {**_DEFAULT_ROLES, **changed}
+
+    @field_validator("issuers")
+    @classmethod
+    def _known_once(cls, issuers: tuple[TokenIssuer, ...], info: ValidationInfo) -> tuple[TokenIssuer, ...]:
+        names = [entry.issuer for entry in issuers]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)}: stands there twice; one entry can list several audiences")
+        _require_roles(info, {entry.issuer: entry for entry in issuers})
+        return issuers
+
+    @field_validator("sso")
+    @classmethod
+    def _can_come_back(cls, providers: dict[str, SignOn], info: ValidationInfo) -> dict[str, SignOn]:
+        """The provider sends browsers back to an address that it was told beforehand."""
+        if providers and info.data.get("public_url", "") is None:
+            raise ValueError("needs public_url: the provider has to know where to send people back")
+        _require_roles(info, providers)
+        return providers
+
+    @field_validator("identity_header")
+    @classmethod
+    def _known_roles(cls, header: IdentityHeader | None, info: ValidationInfo) -> IdentityHeader | None:
+        if header is not None:
+            _require_roles(info, {header.user: header})
+        return header
+
+    @field_validator("networks")
+    @classmethod
+    def _seen_from_here(cls, networks: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        """Behind a proxy that is not listed everybody comes from the proxy's address."""
+        is_behind = (info.data.get("public_url") or "").startswith("https:")
+        if networks and is_behind and not info.data.get("trusted_proxies"):
+            raise ValueError("needs trusted_proxies: else everybody seems to come from the server in front")
+        return networks
+
+
+def _require_roles(info: ValidationInfo, rules: Mapping[str, Admission]) -> None:
+    """Each role is one that there is; and nobody becomes an administrator by default."""
+    roles: Mapping[str, Role] = info.data.get("roles", {})
+    problems = []
+    for name, rule in rules.items():
+        unknown = sorted({rule.default_role, *rule.roles.values()} - set(roles)) if roles else []
+        problems += [f"{name}: there is no role “{role}”" for role in unknown]
+        default = roles.get(rule.default_role)
+        if default is not None and "admin" in default.permissions:
+            problems.append(f"{name}: default_role must not be an administrator's; name a group for it in roles")
+    if problems:
+        raise ValueError("; ".join(problems))
 
 
 def _merged(name: str, table: object) -> object:

@@ -58,6 +58,11 @@ class TrustedProxies:
                 break
         return last
 
+    def lists(self, peer: str | None) -> bool:
+        """Whether a connection comes from one of them; one without an address does not."""
+        address = None if peer is None else _address(peer)
+        return address is not None and self._trusts(address)
+
     def _trusts(self, address: Address) -> bool:
         return any(address in network for network in self._networks)
 

@@ -8,24 +8,53 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from starlette.types import Scope
 
-from gateway.config import Settings
+from gateway.config import Admission, Settings
+from gateway.edge.newcomers import Newcomers
+from gateway.edge.outside import Outside
 from gateway.edge.passwords import PasswordCheck
 from gateway.edge.proofs import Authenticated, Proofs, Refused
 from gateway.edge.slowdown import Slowdown
+from gateway.edge.sources import Sources
 from gateway.edge.validity import Validity
-from gateway.errors import CHALLENGE, GatewayError, LockedOut, StoreUnavailable, TokenExpired, Unauthenticated
+from gateway.errors import (
+    CHALLENGE,
+    GatewayError,
+    IssuerUnavailable,
+    LockedOut,
+    NotAdmitted,
+    StoreUnavailable,
+    TokenExpired,
+    Unauthenticated,
+)
 from gateway.identity import tokens
-from gateway.identity.credentials import CREDENTIAL_HEADERS, Credential, Jwt, Token, UserPassword, find
+from gateway.identity.credentials import (
+    CREDENTIAL_HEADERS,
+    Credential,
+    Forwarded,
+    Jwt,
+    Network,
+    Token,
+    UserPassword,
+    find,
+)
 from gateway.identity.jwt import Keys
 from gateway.identity.passwords import Passwords
 from gateway.identity.principal import Principal
+from gateway.identity.vouched import Vouched
 from gateway.log import get_logger
-from gateway.policy.origin import cookie_name, own_origins, require_same_origin
+from gateway.policy.origin import (
+    cookie_name,
+    may_be_forged,
+    own_origins,
+    require_lax,
+    require_own_host,
+    require_same_origin,
+)
 from gateway.store.database import Store
 
 _CARRIERS: Final = CREDENTIAL_HEADERS | {b"cookie"}
@@ -48,6 +77,7 @@ class Authenticator:
         passwords: Passwords | None = None,
         slowdown: Slowdown | None = None,
         random: Callable[[int], bytes] = secrets.token_bytes,
+        sources: Sources | None = None,
     ) -> None:
         self._store: Final = store
         self._clock: Final = clock
@@ -56,6 +86,17 @@ class Authenticator:
         self._proofs: Final = Proofs(store, keys=keys, settings=settings, clock=clock)
         self._passwords: Final = PasswordCheck(
             store, passwords=passwords or Passwords(), slowdown=self._slowdown, clock=clock, random=random
+        )
+        self._newcomers: Final = Newcomers(
+            store.identities, reserved=settings.networks.values(), clock=clock, random=random
+        )
+        self._outside: Final = Outside(
+            {} if sources is None else sources.issuers,
+            header=settings.identity_header,
+            newcomers=self._newcomers,
+            users=store.users,
+            proofs=self._proofs,
+            clock=clock,
         )
         self._validity: Final = Validity(self._proofs, changes=store.changes, clock=clock)
         self.still_valid: Final = self._validity.still
@@ -81,8 +122,8 @@ class Authenticator:
             principal = await self._first_good(self._credentials(scope), ip=about["client_ip"])
             if key is not None and principal.via != "password" and version == self._version:
                 self._remember(self._requests, key, principal)
-        if principal.is_cookie:
-            self._require_own_page(scope)
+        if principal.is_ambient:
+            self._require_own_page(scope, principal)
         about["principal"] = principal
         if principal.via == "token":
             self._touch(principal)
@@ -96,6 +137,14 @@ class Authenticator:
         is_token = password.startswith(tokens.PREFIX)
         credential = Token(password, "basic") if is_token else UserPassword(name, password)
         return await self._first_good((credential,), ip=ip)
+
+    async def vouched(self, vouched: Vouched, rules: Admission, *, expires_at: float | None) -> Principal:
+        """Who logs in for whom a provider has just vouched. Raises NotAdmitted."""
+        user = await self._newcomers.user(vouched, rules)
+        found = self._proofs.vouched(user, via="sso", expires_at=expires_at)
+        if isinstance(found, Refused):
+            raise NotAdmitted(found.reason)
+        return found
 
     async def close(self) -> None:
         """Finish what was begun in the background."""
@@ -112,7 +161,8 @@ class Authenticator:
             return None
         about = scope["gateway"]
         parts = [b"%b %b" % field for field in scope["headers"] if field[0] in _CARRIERS]
-        parts.append(f"{about['secure']} {about['path_token']}".encode("utf-8", "surrogatepass"))
+        more = repr((about["secure"], about["path_token"], about.get("ambient", ())))
+        parts.append(more.encode("utf-8", "surrogatepass"))
         return hashlib.blake2b(b"\n".join(parts), key=self._secret, digest_size=32).digest()
 
     def _credentials(self, scope: Scope) -> tuple[Credential, ...]:
@@ -125,24 +175,25 @@ class Authenticator:
         )
         if any(_is_carried(credential) for credential in found):
             about["carried"] = True
-        return found
+        ambient: tuple[Credential, ...] = about.get("ambient", ())
+        return found + ambient
 
     async def _first_good(self, credentials: tuple[Credential, ...], *, ip: str) -> Authenticated:
         if not credentials:
             raise _refused(Unauthenticated, "Log in, or send a token.", "no credential")
         version = self._forget_if_changed()
         refusals: list[Refused] = []
-        locked: LockedOut | None = None
+        unknown: LockedOut | IssuerUnavailable | None = None
         for credential in credentials:
             try:
                 found = await self._proof(credential, ip=ip, version=version)
-            except LockedOut as error:
-                locked = error
+            except (LockedOut, IssuerUnavailable) as error:
+                unknown = error
                 continue
             if isinstance(found, Authenticated):
                 return found
             refusals.append(found)
-        raise locked or self._refusal(refusals, credentials, ip=ip)
+        raise unknown or self._refusal(refusals, credentials, ip=ip)
 
     async def _proof(self, credential: Credential, *, ip: str, version: int) -> Authenticated | Refused:
         match credential:
@@ -158,18 +209,30 @@ class Authenticator:
             case Jwt(text=text, source=source):
                 # The text may be the key: the verifier takes one spelling of each token only.
                 key = hashlib.sha256(f"{source} {text}".encode("utf-8", "surrogatepass")).digest()
-                prove = self._proofs.session if source == "cookie" else self._proofs.access
-                return self._known(key) or self._keep(key, await prove(text), version)
+                return self._known(key) or self._keep(key, await self._prover(text, source)(text), version)
             case UserPassword(name=name, password=password):
                 user = await self._passwords.user(name, password, ip=ip)
                 return Refused("wrong name or password") if user is None else self._proofs.password(user)
+            case Forwarded():
+                return await self._outside.forwarded(credential)
+            case Network():
+                return await self._outside.network(credential)
+
+    def _prover(self, text: str, source: str) -> Callable[[str], Awaitable[Authenticated | Refused]]:
+        if source == "cookie":
+            return self._proofs.session
+        return self._outside.token if self._outside.is_anothers(text) else self._proofs.access
 
     def _known(self, key: bytes) -> Authenticated | None:
         found = self._memory.get(key)
         return None if found is None or self._is_over(found) else found
 
     def _is_over(self, principal: Authenticated) -> bool:
-        return principal.expires_at is not None and self._clock() >= principal.expires_at
+        expires_at, recheck_at = principal.expires_at, principal.recheck_at
+        if expires_at is None and recheck_at is None:
+            return False
+        now = self._clock()
+        return (expires_at is not None and now >= expires_at) or (recheck_at is not None and now >= recheck_at)
 
     def _keep(self, key: bytes, found: Authenticated | Refused, version: int) -> Authenticated | Refused:
         """Only what was looked up under the version that still is: a change meanwhile may have been missed or not."""
@@ -193,7 +256,7 @@ class Authenticator:
         return version
 
     def _refusal(self, refusals: list[Refused], credentials: tuple[Credential, ...], *, ip: str) -> GatewayError:
-        """What is sent on purpose and wrong is counted; a cookie whose session has ended is nobody's attempt."""
+        """What is sent on purpose and wrong is counted; what came along by itself is nobody's attempt."""
         reason = "; ".join(refused.reason for refused in refusals)
         if refusals and all(refused.expired for refused in refusals):
             return _refused(TokenExpired, "The credential has expired.", reason)
@@ -201,17 +264,19 @@ class Authenticator:
             self._slowdown.failed_token(ip)
         return _refused(Unauthenticated, "The credential is not valid.", reason)
 
-    def _require_own_page(self, scope: Scope) -> None:
+    def _require_own_page(self, scope: Scope, principal: Principal) -> None:
         """Sets `own_origins` for whoever has to ask for more: for some routes a GET changes something."""
         headers, about = scope["headers"], scope["gateway"]
         host = next((value.decode("latin-1") for name, value in headers if name == b"host"), None)
         about["own_origins"] = own_origins(public_url=self._public_url, host=host)
-        require_same_origin(
-            method=scope.get("method", "GET"),
-            headers=headers,
-            own_origins=about["own_origins"],
-            websocket=scope["type"] == "websocket",
-        )
+        if principal.via == "network":
+            require_own_host(public_url=self._public_url, host=host)
+        if not may_be_forged(principal, headers):
+            return
+        method, websocket = scope.get("method", "GET"), scope["type"] == "websocket"
+        if not principal.is_cookie:
+            require_lax(method=method, headers=headers, websocket=websocket)
+        require_same_origin(method=method, headers=headers, own_origins=about["own_origins"], websocket=websocket)
 
     def _touch(self, principal: Authenticated) -> None:
         """Note the use of a token, at most once a minute and without making the request wait for it."""
@@ -233,8 +298,12 @@ class Authenticator:
 
 
 def _is_carried(credential: Credential) -> bool:
-    """Whether somebody sent it on purpose; a cookie is added by the browser."""
-    return not (isinstance(credential, Jwt) and credential.source == "cookie")
+    """Whether somebody sent it on purpose; a cookie is added by the browser, other things by nobody who asks."""
+    return not (isinstance(credential, Forwarded | Network) or _is_cookie(credential))
+
+
+def _is_cookie(credential: Credential) -> bool:
+    return isinstance(credential, Jwt) and credential.source == "cookie"
 
 
 def _refused(kind: type[Unauthenticated], message: str, reason: str) -> Unauthenticated:

@@ -13,6 +13,7 @@ from gateway.comfy.paths import split_token
 from gateway.config import Settings
 from gateway.edge.access_log import AccessLog
 from gateway.edge.addresses import TrustedProxies
+from gateway.edge.ambience import Ambience
 from gateway.edge.answer import mint_request_id
 from gateway.edge.cors import ALLOW, Cors
 from gateway.edge.door import Door
@@ -32,11 +33,11 @@ log = get_logger(__name__)
 class Boundary:
     """The outermost ASGI application. It makes the dict `scope["gateway"]` for those below:
 
-    `request_id`; `client_ip`; `secure`, whether the browser speaks https with us; `path_token`, text or None; and, for
-    them to set, `principal`; `sends_file`, whether the answer's body is a file that counts for them; `carried`, whether
-    a credential other than a cookie came along; `own_origins`, those of our own pages, for a cookie session; `added`,
-    headers for the answer, until it begins; `refusal`, the GatewayError for a stranger who is let through to where it
-    is said; `reason`, why a request was refused, for the log.
+    `request_id`; `client_ip`; `secure`, whether the browser speaks https with us; `path_token`, text or None;
+    `ambient`, the credentials that nobody sent; and, for them to set, `principal`; `sends_file`, whether the answer's
+    body is a file that counts for them; `carried`, whether a credential came along that somebody sent; `own_origins`,
+    those of our own pages, for an ambient credential; `added`, headers for the answer, until it begins; `refusal`, the
+    GatewayError for a stranger who is let through to where it is said; `reason`, why a request was refused, for the log.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Boundary:
         self._access_log: Final = access_log
         self._egress: Final = egress
         self._proxies: Final = TrustedProxies(settings.trusted_proxies)
+        self._ambience: Final = Ambience(settings)
         self._cors: Final = Cors(settings.cors_origins)
         self._is_public_https: Final = (settings.public_url or "").startswith("https:")
 
@@ -92,11 +94,13 @@ class Boundary:
         """A copy: what the server made stays as it is. A request id of the client's own choice is not taken over."""
         peer = scope.get("client")
         client = self._proxies.client(peer=peer[0] if peer else None, scheme=scope["scheme"], headers=scope["headers"])
+        headers, ambient = self._ambience.of(scope, client_ip=client.ip)
         about = {
             "request_id": mint_request_id(),
             "client_ip": client.ip,
             "secure": client.secure or self._is_public_https,
             "path_token": None,
+            "ambient": ambient,
             "principal": None,
             "carried": False,
             "sends_file": False,
@@ -105,7 +109,7 @@ class Boundary:
             "refusal": None,
             "reason": "",
         }
-        return {**scope, "gateway": about}
+        return {**scope, "headers": headers, "gateway": about}
 
     async def _answer_options(self, scope: Scope, exchange: Exchange) -> None:
         """Answered here, never by ComfyUI: a browser's question for a listed site without a credential, others with

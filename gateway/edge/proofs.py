@@ -4,7 +4,7 @@ It does not know where a credential was found, what else came with it, nor what 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway.config import Settings
@@ -17,12 +17,19 @@ from gateway.store.database import Store
 from gateway.store.tokens import TokenRow
 from gateway.store.users import User
 
+NETWORK_SCOPES: Final = frozenset({"read", "submit"})
+"""Whoever is in a listed network is nobody in particular, and administers nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Authenticated(Principal):
-    """A Principal together with the `epoch` that its user had: a later one ends everything but API tokens."""
+    """A Principal together with the `epoch` that its user had: a later one ends everything but API tokens.
+
+    At `recheck_at`, in seconds since 1970, what others said has to be looked at again before it is believed once more.
+    """
 
     epoch: int = 0
+    recheck_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +79,22 @@ class Proofs:
         """A user whose password was right."""
         return self._admit(user, via="password", credential_id=None, expires_at=None, token=None)
 
+    def vouched(
+        self,
+        user: User,
+        *,
+        via: Via,
+        credential_id: str | None = None,
+        expires_at: float | None = None,
+        recheck_at: float | None = None,
+        scopes: frozenset[str] | None = None,
+    ) -> Authenticated | Refused:
+        """A user for whom somebody else vouched, or a network."""
+        found = self._admit(
+            user, via=via, credential_id=credential_id, expires_at=expires_at, token=None, scopes=scopes
+        )
+        return replace(found, recheck_at=recheck_at) if isinstance(found, Authenticated) else found
+
     async def still(self, principal: Authenticated) -> bool:
         """Whether the same credential would give the same principal now."""
         now = await self._again(principal)
@@ -96,7 +119,8 @@ class Proofs:
             if over is not None:
                 return over
         user = await self._store.users.get(principal.user_id)
-        return self._admit(user, via=principal.via, credential_id=None, expires_at=None, token=row)
+        scopes = NETWORK_SCOPES if principal.via == "network" else None
+        return self._admit(user, via=principal.via, credential_id=None, expires_at=None, token=row, scopes=scopes)
 
     def _claims(self, text: str, *, typ: jwt.Typ) -> Claims | Refused:
         try:
@@ -134,6 +158,7 @@ class Proofs:
         credential_id: str | None,
         expires_at: float | None,
         token: TokenRow | None,
+        scopes: frozenset[str] | None = None,
     ) -> Authenticated | Refused:
         if user is None or user.disabled:
             return Refused("the user is gone or disabled")
@@ -141,7 +166,7 @@ class Proofs:
             user_id=user.id,
             name=user.name,
             role=user.role,
-            permissions=permissions(self._roles.get(user.role), None if token is None else token.scopes),
+            permissions=permissions(self._roles.get(user.role), scopes if token is None else token.scopes),
             via=via,
             credential_id=credential_id,
             expires_at=expires_at,

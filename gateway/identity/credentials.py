@@ -7,7 +7,10 @@ are good.
     4. Authorization    Basic, with any name and a token as the password, or with a name and a password
     5. query            ?token=<token>
     6. cookie           <session JWT>
+    7. proxy's header   of a listed proxy, where that is switched on
+    8. network          a listed one that is mapped to a user
 
+The last two are not for this module to find: who the peer is decides on them (`gateway.edge.ambience`).
 Everything that could be one is a candidate, because the first *good* one wins and a bad one never hides a good one;
 of one kind at most `MOST_OF_A_KIND`, so that one request cannot ask for a thousand password checks.
 """
@@ -60,7 +63,22 @@ class Jwt:
     source: Literal["bearer", "cookie"]
 
 
-Credential = Token | UserPassword | Jwt
+@dataclass(frozen=True, slots=True)
+class Forwarded:
+    """What a listed proxy says in its header of whoever asks, and of their groups."""
+
+    user: str
+    groups: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The user that a listed network stands for, by name."""
+
+    user: str
+
+
+Credential = Token | UserPassword | Jwt | Forwarded | Network
 
 
 def find(*, path_token: str | None, headers: Headers, query: bytes, cookie_name: str) -> tuple[Credential, ...]:

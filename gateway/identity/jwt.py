@@ -7,8 +7,6 @@ what may be said is fixed here first: length, alphabet, three segments in canoni
 our key ids; and afterwards every claim. Whatever happens on the way is `InvalidJwt`.
 """
 
-import base64
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +16,10 @@ from jose import jws
 from jose.backends.base import Key as JoseKey
 from jose.constants import ALGORITHMS
 from jose.jwk import construct
+
+from gateway.identity.segments import ExpiredJwt as ExpiredJwt
+from gateway.identity.segments import InvalidJwt as InvalidJwt
+from gateway.identity.segments import canonical_bytes, json_object
 
 Typ = Literal["session", "access"]
 
@@ -31,14 +33,6 @@ _SHAPE: Final = re.compile(r"([A-Za-z0-9_-]{1,1024})\.([A-Za-z0-9_-]{1,2800})\.(
 """At most 3,869 characters; of a longer text no more than that is looked at."""
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _CLAIMS: Final = frozenset({"iss", "aud", "sub", "jti", "iat", "exp", "epoch"})
-
-
-class InvalidJwt(Exception):
-    """Not a JWT of ours that holds here and now. The reason is for the log; it quotes nothing from the token."""
-
-
-class ExpiredJwt(InvalidJwt):
-    """It was good once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,42 +120,13 @@ def _payload(text: str, keys: Keys, *, typ: Typ, now: float) -> dict[str, Any]:
     shape = _SHAPE.fullmatch(text)
     if shape is None:
         raise InvalidJwt("not in the form of our tokens")
-    header, payload = _object(shape[1]), shape[2]
-    _require_canonical(shape[3])
+    header, payload = json_object(shape[1]), shape[2]
+    canonical_bytes(shape[3])
     if header.keys() != {"alg", "typ", "kid"} or header["alg"] != ALGORITHMS.HS256 or header["typ"] != typ:
         raise InvalidJwt("another kind of token")
     # A list with exactly one algorithm: with more of them, or none, a public key passes as the secret.
     jws.verify(text, keys.verifying(header["kid"], now), algorithms=[ALGORITHMS.HS256])
-    return _object(payload)
-
-
-def _object(segment: str) -> dict[str, Any]:
-    """The JSON object in a segment; duplicate keys and numbers that JSON does not have are errors."""
-    value = json.loads(
-        _require_canonical(segment).decode("utf-8"), object_pairs_hook=_distinct, parse_constant=_no_constant
-    )
-    if not isinstance(value, dict):
-        raise InvalidJwt("not a JSON object")
-    return value
-
-
-def _require_canonical(segment: str) -> bytes:
-    """Decoded, if it is the only spelling of its bytes: the unused bits at the end are zero."""
-    data = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
-    if base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii") != segment:
-        raise InvalidJwt("not the canonical spelling")
-    return data
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = dict(pairs)
-    if len(names) != len(pairs):
-        raise InvalidJwt("a duplicate key")
-    return names
-
-
-def _no_constant(_name: str) -> None:
-    raise InvalidJwt("NaN or Infinity")
+    return json_object(payload)
 
 
 def _claims(payload: dict[str, Any], *, audience: str) -> Claims:

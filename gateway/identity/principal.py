@@ -1,11 +1,14 @@
 """The one who asks, once a credential was found good. It does not know how that was proved, nor what may be done."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from gateway.identity.lineage import parent_token
 
-Via = Literal["token", "password", "session", "jwt"]
+Via = Literal["token", "password", "session", "jwt", "sso", "header", "network"]
+"""`sso` is how a session was begun, and never a credential of a request."""
+AMBIENT: Final = frozenset(("session", "header", "network"))
+"""What comes along whoever has written the page that asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +40,13 @@ class Principal:
 
     @property
     def is_cookie(self) -> bool:
-        """Whether the browser sent the credential by itself, so that the request needs a same-origin proof."""
+        """Whether it is a session of a browser, which can be ended by logging out."""
         return self.via == "session"
+
+    @property
+    def is_ambient(self) -> bool:
+        """Whether a browser sends the credential by itself, so that the request needs a same-origin proof."""
+        return self.via in AMBIENT
 
     @property
     def token_id(self) -> str | None:

@@ -1,21 +1,24 @@
-"""Proof that a request with a session cookie comes from our own pages. It does not know what the request wants, nor
-whose it is.
+"""Proof that a request with an ambient credential comes from our own pages. It does not know what the request wants,
+nor whose it is.
 
-A browser adds the cookie to whatever page asks, so the cookie alone proves who but not why. `Origin` and
-`Sec-Fetch-Site` are written by the browser and cannot be set by a page; a request from our own pages carries at least
-one of them whenever it could change something.
+A browser adds the session cookie to whatever page asks, a proxy in front its header, and the network is where it is: so
+these prove who but not why. `Origin` and `Sec-Fetch-Site` are written by the browser and cannot be set by a page; a
+request from our own pages carries at least one of them whenever it could change something.
 """
 
+import ipaddress
 import re
 from collections.abc import Iterable
 from typing import Final
 from urllib.parse import urlsplit
 
 from gateway.errors import CsrfRefused, UnsupportedMedia
+from gateway.identity.principal import Principal
 
 Headers = Iterable[tuple[bytes, bytes]]
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_BROWSERS_HEADERS: Final = frozenset((b"origin", b"referer", b"cookie", b"accept-language"))
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _JSON = re.compile(rb"application/json[ \t]*(;[ \t]*charset=\"?utf-8\"?[ \t]*)?", re.ASCII | re.IGNORECASE)
 _ADVICE = (
@@ -66,6 +69,48 @@ def require_same_origin(
         return
     if any(site != b"same-origin" for site in sites) or not (origins or sites):
         raise _refused(f"Origin {origins!r:.256} with Sec-Fetch-Site {sites!r:.256}")
+
+
+def may_be_forged(principal: Principal, headers: Headers) -> bool:
+    """Whether another site's page may have made a browser ask, so that a proof is needed.
+
+    Scripts use a proxy's header and a network, too, and cannot prove to be one of our pages. A browser names itself,
+    and no page can stop it from that; what does not look like one at all is none.
+    """
+    return principal.is_cookie or (principal.is_ambient and _could_be_a_browsers(headers))
+
+
+def _could_be_a_browsers(headers: Headers) -> bool:
+    return any(
+        name in _BROWSERS_HEADERS
+        or name.startswith((b"sec-fetch-", b"sec-ch-"))
+        or (name == b"user-agent" and value.lstrip().lower().startswith(b"mozilla/"))
+        for name, value in headers
+    )
+
+
+def require_lax(*, method: str, headers: Headers, websocket: bool) -> None:
+    """Raise CsrfRefused for a part of another site's page: with that no browser would send a `SameSite=Lax` cookie."""
+    sites = _values(headers, b"sec-fetch-site")
+    navigates = method == "GET" and not websocket and _values(headers, b"sec-fetch-mode") == [b"navigate"]
+    if not navigates and any(site not in (b"same-origin", b"none") for site in sites):
+        raise _refused(f"Sec-Fetch-Site {sites!r:.256} without a cookie")
+
+
+def require_own_host(*, public_url: str | None, host: str | None) -> None:
+    """Raise CsrfRefused if somebody else's name may have led a browser here: to it we would be that somebody's pages.
+
+    A cookie is bound to a name, but a network is not. Nobody else can have our own name, an address, or a name without
+    a dot.
+    """
+    name = (host or "").lower().rpartition(":")[0] if re.search(r":\d+$", host or "") else (host or "").lower()
+    own = urlsplit(public_url).hostname if public_url is not None else None
+    if name in (own, "localhost") or (name and "." not in name and ":" not in name):
+        return
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        raise _refused(f"Host {host!r:.256} is not known to be ours, and the network is the only credential") from None
 
 
 def require_json(headers: Headers) -> None:

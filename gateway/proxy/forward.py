@@ -193,7 +193,7 @@ async def stream_back(answer: Incoming, call: Call, principal: Principal, send: 
         answer.headers,
         status=answer.status,
         treatment=treatment_of(call.row),
-        cookie_session=principal.is_cookie,
+        ambient=principal.is_ambient,
     )
     small = answer.complete or (answer.length is not None and answer.length <= SMALL_BYTES)
     whole = await answer.whole() if small else b""

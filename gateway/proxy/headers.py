@@ -152,9 +152,7 @@ def treatment_of(row: Row) -> Treatment:
     return Treatment.FILE if row.method == "GET" and row.pattern in FILE_PATTERNS else Treatment.PRIVATE
 
 
-def answer_headers(
-    upstream: Headers, *, status: int, treatment: Treatment, cookie_session: bool = False
-) -> list[Header]:
+def answer_headers(upstream: Headers, *, status: int, treatment: Treatment, ambient: bool = False) -> list[Header]:
     """ComfyUI's headers that a client may see, in their order and with their duplicates, and after them ours.
 
     Raises UpstreamFault for an answer that could not be passed on without changing where it ends.
@@ -167,7 +165,7 @@ def answer_headers(
     else:
         kept = [header for header in kept if header[0] != b"x-content-type-options"]
         kept += PRIVATE_ADDED
-    if cookie_session:
+    if ambient:
         kept.append(SAME_ORIGIN)
     return _cached_privately(kept)
 

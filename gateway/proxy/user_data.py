@@ -110,7 +110,7 @@ class UserData:
             return Answered(403 if is_folder else 404)
         file, content = found
         etag = b'"%s"' % hashlib.blake2b(content, digest_size=16).hexdigest().encode()
-        headers = _file_headers(file, etag, cookie_session=asked.principal.is_cookie)
+        headers = _file_headers(file, etag, ambient=asked.principal.is_ambient)
         if etag in (asked.header(b"if-none-match") or b""):
             return Answered(304, b"", headers)
         return Answered(200, content, ((b"content-type", shapes.content_type(path).encode()), *headers))
@@ -195,7 +195,7 @@ def _blocked() -> Answered:
     return _text("Invalid filename: a file and a directory cannot have the same name", 400)
 
 
-def _file_headers(file: UserFile, etag: bytes, *, cookie_session: bool) -> tuple[Header, ...]:
+def _file_headers(file: UserFile, etag: bytes, *, ambient: bool) -> tuple[Header, ...]:
     """What goes with a file: never shown on our origin, never run, never kept by a shared cache.
 
     As a stylesheet or picture of the editor's page it still works: browsers heed neither a disposition nor a sandbox
@@ -206,5 +206,5 @@ def _file_headers(file: UserFile, etag: bytes, *, cookie_session: bool) -> tuple
         (b"etag", etag),
         (b"last-modified", formatdate(file.modified, usegmt=True).encode()),
         *FILE_ADDED,
-        *((SAME_ORIGIN,) if cookie_session else ()),
+        *((SAME_ORIGIN,) if ambient else ()),
     )

@@ -13,6 +13,7 @@ from gateway.store import schema
 from gateway.store.books import Books
 from gateway.store.changes import Changes
 from gateway.store.files import Files
+from gateway.store.identities import Identities
 from gateway.store.ledger import Ledger
 from gateway.store.limits import Limits
 from gateway.store.postgresql import PostgresTransactions
@@ -40,6 +41,7 @@ class Store:
         self.limits: Final = Limits(transactions)
         self.tokens: Final = Tokens(transactions)
         self.sessions: Final = Sessions(transactions)
+        self.identities: Final = Identities(transactions, self.users)
         self.servers: Final = Servers(transactions)
         self.ledger: Final = Ledger(transactions)
         self.books: Final = Books(transactions)

@@ -31,9 +31,13 @@ identities = Table(
     user_id_column(),
     Column("created_at", Float, nullable=False),
     Column("last_used_at", Float, nullable=False),
+    Column("said_at", Float, nullable=False, server_default=text("0")),
+    Column("groups", TEXT, nullable=False, server_default=text("'[]'")),
     Index("identities_by_user", "user_id"),
 )
-"""Who somebody is whom another issuer knows. Names there may change and be given to others; subjects are not."""
+"""Who somebody is whom another issuer knows. Names there may change and be given to others; subjects are not. `said_at`
+is when the issuer said what was taken over last, `groups` the gateway's groups that it put the user into, as JSON.
+"""
 
 groups = Table(
     "groups",

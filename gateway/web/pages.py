@@ -20,6 +20,7 @@ from gateway.web.ports import Sessions
 from gateway.web.rendering import page, static_file
 from gateway.web.returning import HOME, local_path
 from gateway.web.session_cookie import clear_cookie, only_cookie, set_cookie
+from gateway.web.sign_on import SignOns, buttons
 
 _LOGIN: Final = "/gateway/login"
 PUBLIC: Final[Mapping[str, Literal["page", "login"]]] = {
@@ -36,9 +37,11 @@ log = get_logger(__name__)
 Scope = MutableMapping[str, Any]
 
 
-def router(*, authenticator: Authenticator, sessions: Sessions, settings: Settings) -> APIRouter:
+def router(
+    *, authenticator: Authenticator, sessions: Sessions, settings: Settings, sign_ons: SignOns | None = None
+) -> APIRouter:
     """The routes of the pages, to be included where `/gateway` is served."""
-    pages = Pages(authenticator=authenticator, sessions=sessions, settings=settings)
+    pages = Pages(authenticator=authenticator, sessions=sessions, settings=settings, sign_ons=sign_ons)
     routes = APIRouter(include_in_schema=False)
     routes.add_api_route("/gateway", pages.to_account, methods=_BOTH)
     routes.add_api_route("/gateway/", pages.account, methods=_BOTH)
@@ -53,9 +56,12 @@ def router(*, authenticator: Authenticator, sessions: Sessions, settings: Settin
 class Pages:
     """The handlers of the routes."""
 
-    def __init__(self, *, authenticator: Authenticator, sessions: Sessions, settings: Settings) -> None:
+    def __init__(
+        self, *, authenticator: Authenticator, sessions: Sessions, settings: Settings, sign_ons: SignOns | None = None
+    ) -> None:
         self._authenticator: Final = authenticator
         self._sessions: Final = sessions
+        self._sign_ons: Final = sign_ons
         self._public_url: Final = settings.public_url
 
     async def to_account(self) -> Response:
@@ -71,7 +77,8 @@ class Pages:
 
     async def login_form(self, request: Request) -> Response:
         """The form. It changes nothing, also not for somebody who is logged in."""
-        return page("login", next=local_path(_asked_next(request)), name="", message="", details="")
+        asked = local_path(_asked_next(request))
+        return page("login", next=asked, name="", message="", details="", sign_ons=self._buttons(asked))
 
     async def login(self, request: Request) -> Response:
         """Begin a session, and go where one was going; the form again, with what is wrong, if not."""
@@ -81,7 +88,7 @@ class Pages:
             fields = await _form(request)
             principal = await self._principal(fields, ip=request.scope["gateway"]["client_ip"])
         except GatewayError as error:
-            return _refused_login(request, error, fields)
+            return self._refused_login(request, error, fields)
         await self._end_current(request)
         response = RedirectResponse(local_path(fields.get("next")), 303, {"Cache-Control": "no-store"})
         set_cookie(response, await self._sessions.session(principal), secure=request.scope["gateway"]["secure"])
@@ -118,6 +125,25 @@ class Pages:
             await self._sessions.end(principal)
             log.info("logout", user=principal.name)
 
+    def _refused_login(self, request: Request, error: GatewayError, fields: dict[str, str]) -> Response:
+        """The form again. What exactly was wrong with a name or a password is for the log only."""
+        request.scope["gateway"]["reason"] = error.reason or error.type
+        is_wrong = isinstance(error, Unauthenticated)
+        asked = local_path(fields.get("next"))
+        return page(
+            "login",
+            status=error.status,
+            headers=error.headers,
+            next=asked,
+            name=fields.get("name", "")[:MOST],
+            message=_WRONG if is_wrong else error.message,
+            details="" if is_wrong or isinstance(error, TooMany) else error.details,
+            sign_ons=self._buttons(asked),
+        )
+
+    def _buttons(self, next_address: str) -> list[tuple[str, str]]:
+        return [] if self._sign_ons is None else buttons(self._sign_ons, next_address=next_address)
+
     def _require_own_page(self, request: Request) -> None:
         """A foreign page must not log anybody in as somebody else, nor out."""
         origins = own_origins(public_url=self._public_url, host=request.headers.get("host"))
@@ -141,18 +167,3 @@ async def _form(request: Request) -> dict[str, str]:
         if len(body) > _MAX_FORM:
             raise TooLarge(f"The form has more than {_MAX_FORM} bytes.")
     return query_values(body)
-
-
-def _refused_login(request: Request, error: GatewayError, fields: dict[str, str]) -> Response:
-    """The form again. What exactly was wrong with a name or a password is for the log only."""
-    request.scope["gateway"]["reason"] = error.reason or error.type
-    is_wrong = isinstance(error, Unauthenticated)
-    return page(
-        "login",
-        status=error.status,
-        headers=error.headers,
-        next=local_path(fields.get("next")),
-        name=fields.get("name", "")[:MOST],
-        message=_WRONG if is_wrong else error.message,
-        details="" if is_wrong or isinstance(error, TooMany) else error.details,
-    )

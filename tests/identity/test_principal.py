@@ -10,11 +10,21 @@ ANN = Principal(1, "ann", "member", frozenset({"read"}), "token", "k3m5n7qa", No
 
 
 @pytest.mark.parametrize(
-    ("via", "is_cookie"), [("token", False), ("password", False), ("jwt", False), ("session", True)]
+    ("via", "is_cookie", "is_ambient"),
+    [
+        ("token", False, False),
+        ("password", False, False),
+        ("jwt", False, False),
+        ("sso", False, False),
+        ("session", True, True),
+        ("header", False, True),
+        ("network", False, True),
+    ],
 )
-def test_only_a_session_is_a_cookie(via: Via, is_cookie: bool) -> None:
-    """Only what a browser sends by itself needs a same-origin proof."""
-    assert dataclasses.replace(ANN, via=via).is_cookie is is_cookie
+def test_what_comes_along_by_itself(via: Via, is_cookie: bool, is_ambient: bool) -> None:
+    """A session, a proxy's header and a network come along whoever has written the page that asks; the rest is sent."""
+    found = dataclasses.replace(ANN, via=via)
+    assert (found.is_cookie, found.is_ambient) == (is_cookie, is_ambient)
 
 
 @pytest.mark.parametrize("field", ["name", "user_id", "permissions"])

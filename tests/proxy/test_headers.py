@@ -87,8 +87,8 @@ def test_nothing_that_a_client_sends_changes_what_we_add(sent, listed) -> None:
     assert not {b"authorization", b"cookie", b"x-api-key", b"connection", b"host", b"content-length"} & set(normal)
 
 
-def cleaned(*headers, status: int = 200, treatment: Treatment = Treatment.STATIC, cookie_session: bool = False):
-    return answer_headers(headers, status=status, treatment=treatment, cookie_session=cookie_session)
+def cleaned(*headers, status: int = 200, treatment: Treatment = Treatment.STATIC, ambient: bool = False):
+    return answer_headers(headers, status=status, treatment=treatment, ambient=ambient)
 
 
 STRIPPED = [
@@ -194,9 +194,9 @@ def test_i36_comfyui_cannot_make_one_users_answer_public(said: bytes, out: list[
 def test_a_session_of_a_browser_is_kept_from_other_sites() -> None:
     """Cross-Origin-Resource-Policy where a cookie decided who sees it, and nowhere else: token clients may embed."""
     policy = (b"cross-origin-resource-policy", b"same-origin")
-    assert policy in cleaned(treatment=Treatment.FILE, cookie_session=True)
+    assert policy in cleaned(treatment=Treatment.FILE, ambient=True)
     assert policy not in cleaned(treatment=Treatment.FILE)
-    assert policy not in cleaned(cookie_session=True)
+    assert policy not in cleaned(ambient=True)
 
 
 ACTIVE = [

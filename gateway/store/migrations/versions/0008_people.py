@@ -48,6 +48,8 @@ def _make_ways_in() -> None:
         _user_id(),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("last_used_at", sa.Float(), nullable=False),
+        sa.Column("said_at", sa.Float(), nullable=False, server_default=sa.text("0")),
+        sa.Column("groups", TEXT, nullable=False, server_default=sa.text("'[]'")),
     )
     op.create_index("identities_by_user", "identities", ["user_id"])
 
