@@ -153,12 +153,10 @@ class CsrfRefused(Forbidden):
 class NotAdmitted(Forbidden):
     """Known to somebody else, and not let in here."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(
-            "You are logged in there, but may not come in here.",
-            details="Ask whoever runs this gateway to let you in.",
-            reason=reason,
-        )
+    def __init__(
+        self, reason: str, *, message: str = "Your login is good, but you may not come in here.", details: str = ""
+    ) -> None:
+        super().__init__(message, details=details or "Ask whoever runs this gateway to let you in.", reason=reason)
 
 
 class PartNotAllowed(Forbidden):

@@ -16,6 +16,7 @@ from starlette.types import Scope
 from gateway.config import Admission, Settings
 from gateway.edge.newcomers import Newcomers
 from gateway.edge.outside import Outside
+from gateway.edge.own_page import require_own_page
 from gateway.edge.passwords import PasswordCheck
 from gateway.edge.proofs import Authenticated, Proofs, Refused
 from gateway.edge.slowdown import Slowdown
@@ -47,14 +48,7 @@ from gateway.identity.passwords import Passwords
 from gateway.identity.principal import Principal
 from gateway.identity.vouched import Vouched
 from gateway.log import get_logger
-from gateway.policy.origin import (
-    cookie_name,
-    may_be_forged,
-    own_origins,
-    require_lax,
-    require_own_host,
-    require_same_origin,
-)
+from gateway.policy.origin import cookie_name
 from gateway.store.database import Store
 
 _CARRIERS: Final = CREDENTIAL_HEADERS | {b"cookie"}
@@ -123,7 +117,7 @@ class Authenticator:
             if key is not None and principal.via != "password" and version == self._version:
                 self._remember(self._requests, key, principal)
         if principal.is_ambient:
-            self._require_own_page(scope, principal)
+            require_own_page(scope, principal, public_url=self._public_url)
         about["principal"] = principal
         if principal.via == "token":
             self._touch(principal)
@@ -263,20 +257,6 @@ class Authenticator:
         if any(_is_carried(credential) and not isinstance(credential, UserPassword) for credential in credentials):
             self._slowdown.failed_token(ip)
         return _refused(Unauthenticated, "The credential is not valid.", reason)
-
-    def _require_own_page(self, scope: Scope, principal: Principal) -> None:
-        """Sets `own_origins` for whoever has to ask for more: for some routes a GET changes something."""
-        headers, about = scope["headers"], scope["gateway"]
-        host = next((value.decode("latin-1") for name, value in headers if name == b"host"), None)
-        about["own_origins"] = own_origins(public_url=self._public_url, host=host)
-        if principal.via == "network":
-            require_own_host(public_url=self._public_url, host=host)
-        if not may_be_forged(principal, headers):
-            return
-        method, websocket = scope.get("method", "GET"), scope["type"] == "websocket"
-        if not principal.is_cookie:
-            require_lax(method=method, headers=headers, websocket=websocket)
-        require_same_origin(method=method, headers=headers, own_origins=about["own_origins"], websocket=websocket)
 
     def _touch(self, principal: Authenticated) -> None:
         """Note the use of a token, at most once a minute and without making the request wait for it."""

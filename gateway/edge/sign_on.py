@@ -147,7 +147,11 @@ class SignOns:
         if (named is None and metadata.names_itself) or (named is not None and named != metadata.issuer):
             raise _refused("the answer is of another issuer, or of none", "The answer came from somebody else.")
         if said.get("error") == "access_denied":
-            raise NotAdmitted("the provider denied access, or the person did")
+            raise NotAdmitted(
+                "the provider denied access, or the person did",
+                message="You were not logged in.",
+                details="The provider says that access was denied.",
+            )
         code = said.get("code", "")
         if "error" in said or not 0 < len(code) <= _MOST_CODE:
             raise _refused(f"the provider says {said.get('error', 'nothing')[:64]!r}", "The provider refused it.")

@@ -18,6 +18,7 @@ from gateway.config.issuer_checks import address
 from gateway.identity.issuer_jwt import Signed
 from gateway.identity.segments import InvalidJwt
 
+_ENDPOINTS: Final = ("jwks_uri", "authorization_endpoint", "token_endpoint", "userinfo_endpoint")
 _FORM: Final = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
 
 
@@ -65,6 +66,11 @@ def read_metadata(document: object, *, issuer: str) -> Metadata:
     if not isinstance(document, Mapping) or document.get("issuer") != issuer:
         named = document.get("issuer") if isinstance(document, Mapping) else None
         raise UnusableMetadataError(f"the document is of another issuer: {named!r:.200}")
+    if issuer.startswith("https:") and any(
+        isinstance(url, str) and not url.startswith("https:") for url in map(document.get, _ENDPOINTS)
+    ):
+        # Nobody out there leads us to a server on this machine.
+        raise UnusableMetadataError("it leads to an address without https")
     methods = document.get("token_endpoint_auth_methods_supported")
     challenges = document.get("code_challenge_methods_supported")
     return Metadata(

@@ -31,4 +31,5 @@ def clear_cookie(response: Response, *, secure: bool) -> None:
 def only_cookie(scope: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """The same request as if the session cookie were its only credential."""
     headers = [field for field in scope["headers"] if field[0] not in CREDENTIAL_HEADERS]
-    return {**scope, "headers": headers, "query_string": b"", "gateway": {**scope["gateway"], "path_token": None}}
+    about = {**scope["gateway"], "path_token": None, "ambient": ()}
+    return {**scope, "headers": headers, "query_string": b"", "gateway": about}

@@ -92,7 +92,10 @@ def test_a_document_leads_only_to_https(url: Any) -> None:
     for name in ("jwks_uri", "token_endpoint", "authorization_endpoint", "userinfo_endpoint"):
         with pytest.raises(UnusableMetadataError):
             read(**{name: url})
-    assert read(jwks_uri="http://127.0.0.1:1/keys").keys == "http://127.0.0.1:1/keys"
+    here = {**DOCUMENT, "issuer": "http://127.0.0.1:1", "jwks_uri": "http://127.0.0.1:1/keys"}
+    assert read_metadata(here, issuer="http://127.0.0.1:1").keys == "http://127.0.0.1:1/keys"
+    with pytest.raises(UnusableMetadataError):
+        read(jwks_uri="http://127.0.0.1:1/keys")
 
 
 def test_an_issuer_of_tokens_only_has_no_login() -> None:

@@ -106,6 +106,10 @@ allowed_domains = ["*"]
 create_users = true
 roles = {{ "comfy-admins" = "admin" }}
 
+[[issuers]]
+issuer = "http://127.0.0.1:9"
+audience = "{AUDIENCE}"
+
 [sso.company]
 issuer = "{provider}"
 client_id = "comfy"

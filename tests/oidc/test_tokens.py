@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import requests
 import websocket
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests.identity.forging import RsaKey, rsa_key, with_hmac
-from tests.oidc.conftest import Town
+from tests.identity.forging import rsa_key, with_hmac
+from tests.oidc.conftest import AUDIENCE, Town
 
 PATIENCE = 20
 
@@ -96,9 +97,8 @@ def test_T01_T03_T08_T09_other_headers(town: Town) -> None:
 def test_T02_the_public_key_as_a_secret(town: Town) -> None:
     """Tokens signed by HMAC with the issuer's public key, as PEM, DER, OpenSSH or JWK, are 401."""
     jwk = public_key(town)
-    numbers = {name: int.from_bytes(base64.urlsafe_b64decode(jwk[name] + "=="), "big") for name in ("n", "e")}
-    public = RsaKey(rsa_key("a").private, "a").private.public_key()
-    del numbers
+    n, e = (int.from_bytes(base64.urlsafe_b64decode(jwk[name] + "=="), "big") for name in ("n", "e"))
+    public = rsa.RSAPublicNumbers(e, n).public_key()
     secrets = [public.public_bytes(kind, PublicFormat.SubjectPublicKeyInfo) for kind in (Encoding.PEM, Encoding.DER)]
     secrets += [
         public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH),
@@ -106,7 +106,7 @@ def test_T02_the_public_key_as_a_secret(town: Town) -> None:
         jwk["n"].encode(),
     ]
     now = int(time.time())
-    claims = {"iss": town.provider.url, "aud": "https://comfy.example/api", "sub": "x", "iat": now, "exp": now + 60}
+    claims = {"iss": town.provider.url, "aud": AUDIENCE, "sub": "x", "iat": now, "exp": now + 60}
     for secret in secrets:
         for algorithm in ("HS256", "RS256"):
             assert town.bearer(with_hmac({"alg": algorithm, "kid": "a"}, claims, secret)) == 401
@@ -197,3 +197,14 @@ def test_a_good_one_is_not_hidden(town: Town, order: bool) -> None:
     fields = [("Authorization", f"Bearer {town.provider.mint(aud='x')}"), ("X-API-Key", token)]
     said = town.me(requests.Session(), **dict(fields if order else fields[::-1]))
     assert name_of(said) == f"hidden{order}"
+
+
+def test_an_issuer_that_never_answered(town: Town) -> None:
+    """While the keys could never be had nobody knows who asks: 503, but for who sends another good credential."""
+    now = int(time.time())
+    claims = {"iss": "http://127.0.0.1:9", "aud": AUDIENCE, "sub": "x", "iat": now, "exp": now + 60}
+    header = {"Authorization": f"Bearer {rsa_key('x').sign({'alg': 'RS256', 'kid': 'x'}, claims)}"}
+    said = requests.get(f"{town.url}/queue", headers=header, timeout=PATIENCE)
+    assert (said.status_code, said.json()["error"]["type"]) == (503, "issuer_unavailable")
+    assert said.headers["Retry-After"] == "10" and "127.0.0.1:9" not in said.text
+    assert name_of(town.me(requests.Session(), **header, **{"X-API-Key": town.door.user("patient")})) == "patient"

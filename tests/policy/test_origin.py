@@ -1,9 +1,20 @@
-"""Same-origin proof of cookie sessions."""
+"""Same-origin proof of ambient credentials."""
+
+from typing import cast
 
 import pytest
 
 from gateway.errors import CsrfRefused, UnsupportedMedia
-from gateway.policy.origin import cookie_name, own_origins, require_json, require_same_origin
+from gateway.identity.principal import Principal, Via
+from gateway.policy.origin import (
+    cookie_name,
+    may_be_forged,
+    own_origins,
+    require_json,
+    require_lax,
+    require_own_host,
+    require_same_origin,
+)
 
 OURS = frozenset({"https://gw.example"})
 ORIGIN = (b"origin", b"https://gw.example")
@@ -127,3 +138,71 @@ def test_C09_names_of_the_cookie() -> None:
     """Over https the cookie has the prefix that binds it to this host and to https."""
     assert cookie_name(secure=True) == "__Host-cgw_session"
     assert cookie_name(secure=False) == "cgw_session"
+
+
+def somebody(via: Via) -> Principal:
+    return Principal(1, "ann", "member", frozenset({"read"}), via, None, None)
+
+
+@pytest.mark.parametrize(
+    ("headers", "may_be"),
+    [
+        ([], False),
+        ([(b"user-agent", b"python-requests/2.32"), (b"accept", b"*/*")], False),
+        ([(b"user-agent", b"curl/8.0"), (b"sec-websocket-key", b"x")], False),
+        ([(b"user-agent", b"Mozilla/5.0 (X11)")], True),
+        ([(b"user-agent", b" mozilla/5.0")], True),
+        ([(b"origin", b"null")], True),
+        ([(b"referer", b"http://x/")], True),
+        ([(b"cookie", b"a=b")], True),
+        ([(b"accept-language", b"en")], True),
+        ([(b"sec-fetch-mode", b"cors")], True),
+        ([(b"sec-ch-ua", b"x")], True),
+    ],
+)
+def test_what_a_browser_may_have_been_made_to_send(headers: Headers, may_be: bool) -> None:
+    """A cookie always needs the proof, a header and a network wherever a browser may have sent them, a token never."""
+    assert may_be_forged(somebody("session"), headers)
+    assert may_be_forged(somebody("header"), headers) is may_be
+    assert may_be_forged(somebody("network"), headers) is may_be
+    for via in ("token", "password", "jwt"):
+        assert not may_be_forged(somebody(cast(Via, via)), headers)
+
+
+@pytest.mark.parametrize("site", [b"cross-site", b"same-site", b"", b"x"])
+def test_parts_of_other_sites_pages(site: bytes) -> None:
+    """Where a Lax cookie would not come along nothing else does: only a link that is followed is taken."""
+    navigates: Headers = [(b"sec-fetch-site", site), (b"sec-fetch-mode", b"navigate")]
+    require_lax(method="GET", headers=navigates, websocket=False)
+    for method, websocket, headers in (
+        ("GET", False, [(b"sec-fetch-site", site), (b"sec-fetch-mode", b"no-cors")]),
+        ("GET", False, [(b"sec-fetch-site", site)]),
+        ("GET", False, [*navigates, (b"sec-fetch-mode", b"cors")]),
+        ("POST", False, navigates),
+        ("GET", True, navigates),
+    ):
+        with pytest.raises(CsrfRefused):
+            require_lax(method=method, headers=headers, websocket=websocket)
+    for own in (b"same-origin", b"none"):
+        require_lax(method="GET", headers=[(b"sec-fetch-site", own)], websocket=False)
+    require_lax(method="POST", headers=[], websocket=True)
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.0.0.1:8190", "[::1]:8190", "[fe80::1]", "gpu-box", "GW.example:8190", "localhost:1"]
+)
+def test_hosts_that_are_ours(host: str) -> None:
+    """Our own name, an address, or a name without a dot, with any port."""
+    require_own_host(public_url="https://gw.example", host=host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [None, "", "evil.example", "gw.example.evil.example", "x.gw.example", "evil.example:80", "gw.example."],
+)
+def test_hosts_that_may_be_somebody_elses(host: str | None) -> None:
+    """Any other name may have been pointed at us by whoever has it."""
+    with pytest.raises(CsrfRefused):
+        require_own_host(public_url="https://gw.example", host=host)
+    with pytest.raises(CsrfRefused):
+        require_own_host(public_url=None, host=host)
