@@ -37,7 +37,7 @@ class Boundary:
     `ambient`, the credentials that nobody sent; and, for them to set, `principal`; `sends_file`, whether the answer's
     body is a file that counts for them; `carried`, whether a credential came along that somebody sent; `own_origins`,
     those of our own pages, for an ambient credential; `added`, headers for the answer, until it begins; `refusal`, the
-    GatewayError for a stranger who is let through to where it is said; `reason`, why a request was refused, for the log.
+    GatewayError for a stranger who is let through to where it is said; `reason`, why it was refused, for the log.
     """
 
     def __init__(

@@ -74,7 +74,6 @@ def test_T02_a_key_of_rsa_is_for_nothing_else(alg: Any) -> None:
         [],
         {},
     ],
-    ids=repr,
 )
 def test_what_is_no_good_key_is_passed_over(entry: Any) -> None:
     """Secrets, private keys, keys for other uses, short and broken ones verify nothing, and do not hide good ones."""
