@@ -30,7 +30,7 @@ class Answer:
 
 
 class IssuerCalls:
-    """Asks. Certificates are those that the system trusts; the variables of OpenSSL (SSL_CERT_FILE) add to them."""
+    """Asks. Certificates are those that the system trusts, or that OpenSSL's variables name (SSL_CERT_FILE)."""
 
     def __init__(self, *, seconds: float = SECONDS) -> None:
         self._seconds: Final = seconds

@@ -1,10 +1,12 @@
 """A proxy's header and a listed network: who asks without sending anything, and what other sites make of it."""
 
+import socket
 from urllib.parse import urlsplit
 
 import pytest
+import websocket
 
-from tests.oidc.conftest import Town
+from tests.oidc.conftest import PATIENCE, Town
 from tests.rows.front import UPGRADE, Reply, Wire
 
 PROXY, KIOSK, STRANGER = "127.0.0.2", "127.0.0.3", "127.0.0.1"
@@ -116,20 +118,22 @@ def test_a_listed_network_is_a_user(kiosk: Town) -> None:
 
 
 def test_a_socket_from_a_listed_network_stays_open(kiosk: Town) -> None:
-    """What it may is the same after the gateway has looked again."""
+    """What it may is the same after the gateway has looked again; it ends when the user is disabled."""
     port = urlsplit(kiosk.door.url).port or 0
-    wire = Wire(port, source=KIOSK)
-    lines = [b"GET /ws HTTP/1.1", f"Host: localhost:{port}".encode(), *UPGRADE, b"", b""]
-    wire.send(b"\r\n".join(lines))
-    assert wire.reply().status == 101
+    line = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE, source_address=(KIOSK, 0))
+    opened = websocket.create_connection(f"ws://localhost:{port}/ws", socket=line, timeout=PATIENCE)
     kiosk.door.command("user", "add", "somebody-new")
-    ended = ask(kiosk, source=KIOSK)
-    assert name(ended) == "kiosk"
-    wire._socket.settimeout(1.0)
-    with pytest.raises(TimeoutError):
-        while data := wire._socket.recv(65536):
-            assert data[0] & 0x0F != 8, "it was closed"
-    wire.close()
+    opened.settimeout(1.5)
+    with pytest.raises(websocket.WebSocketTimeoutException):
+        while True:
+            assert opened.recv_data()[0] != websocket.ABNF.OPCODE_CLOSE
+    opened.settimeout(PATIENCE)
+    kiosk.door.command("user", "disable", "kiosk")
+    while opened.recv_data()[0] != websocket.ABNF.OPCODE_CLOSE:
+        pass
+    opened.shutdown()
+    assert name(ask(kiosk, source=KIOSK)) == 401
+    kiosk.door.command("user", "enable", "kiosk")
 
 
 def test_nobody_gets_the_name_of_a_network(town: Town, kiosk: Town) -> None:

@@ -86,13 +86,14 @@ async def test_the_newest_word_counts(store: Store) -> None:
     """A role is set by a word that is as new as the last, at once; an older one changes nothing; no role leaves it."""
     await came(store, "u-1", "ann", said=standing(role="admin"))
 
-    async def role(said: Standing) -> str:
-        user = await used(store, "u-1", said)
+    async def role(said: Standing, *, now: float = 100.0) -> str:
+        user = await used(store, "u-1", said, now=now)
         assert user is not None
         return user.role
 
     version = store.changes.version()
     assert await role(standing(role="member", said_at=99.0)) == "admin"
+    assert await role(standing(role="member", said_at=99.0), now=100 + USE_NOTED_SECONDS) == "admin"
     assert store.changes.version() == version
     assert await role(standing(role="member", said_at=101.0)) == "member"
     assert store.changes.version() > version

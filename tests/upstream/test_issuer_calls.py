@@ -1,12 +1,18 @@
 """Questions to other people's servers, which may answer anything."""
 
 import asyncio
+import datetime
 import gzip
+import ipaddress
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.errors import IssuerUnavailable
 from gateway.upstream.issuer_calls import MOST_BYTES, IssuerCalls
@@ -107,3 +113,39 @@ async def test_a_reason_holds_no_secret(url: str) -> None:
     with pytest.raises(IssuerUnavailable) as caught:
         await IssuerCalls().ask("POST", f"{url}/html", headers={"Authorization": "Basic s3cret"}, body="code=s3cret")
     assert "s3cret" not in caught.value.reason and url in caught.value.reason
+
+
+def certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
+    """One for this machine that nobody else has signed: its file, and a server's context with it."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "here")])
+    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - datetime.timedelta(1)).not_valid_after(now + datetime.timedelta(1))
+    made = builder.add_extension(names, critical=False).sign(key, hashes.SHA256())
+    file = folder / "certificate.pem"
+    pem = serialization.Encoding.PEM
+    plain = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    file.write_bytes(plain + made.public_bytes(pem))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    return file, context
+
+
+async def test_F20_only_who_proves_to_be_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A certificate that nobody trusts, or of another name, is no answer; one that SSL_CERT_FILE names is."""
+    file, context = certificate(tmp_path)
+    app = web.Application()
+    app.router.add_get("/{name}", answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+    port = runner.addresses[0][1]
+    with pytest.raises(IssuerUnavailable):
+        await IssuerCalls().get_json(f"https://127.0.0.1:{port}/json")
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    trusting = IssuerCalls()
+    assert isinstance(await trusting.get_json(f"https://127.0.0.1:{port}/json"), dict)
+    with pytest.raises(IssuerUnavailable):
+        await trusting.get_json(f"https://localhost:{port}/json")
+    await runner.cleanup()
