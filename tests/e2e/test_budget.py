@@ -69,4 +69,4 @@ async def test_execute_on_a_socket_is_refused_too(one: House) -> None:
             pass
     assert message["data"]["exception_type"] == "budget_exhausted"
     assert "used up your GPU time" in message["data"]["exception_message"]
-    assert "It begins anew at" in message["data"]["exception_message"]
+    assert "It begins anew on" in message["data"]["exception_message"]
