@@ -42,7 +42,7 @@ class Counted(BaseModel):
     cancelled: int = Field(description="Those of them that were cancelled, before or while they ran.")
     gpu_seconds: float = Field(description="From start to end, by ComfyUI's clock.")
     uploaded_bytes: int = Field(description="Pictures and masks that came in.")
-    sent_bytes: int = Field(description="Files that went out, by `/view`: pictures, previews of them, videos, sounds.")
+    sent_bytes: int = Field(description="Pictures, previews and other files that went out; not the editor.")
 
 
 class UsageRow(Counted):

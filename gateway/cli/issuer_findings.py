@@ -11,13 +11,13 @@ from typing import Final
 from gateway.cli.findings import Finding, fail, ok, warn
 from gateway.cli.place import opened
 from gateway.config import ClaimsAdmission, Settings, SignOn
+from gateway.edge.issuer_source import WELL_KNOWN
 from gateway.errors import IssuerUnavailable, StoreUnavailable
 from gateway.identity.issuer_keys import UnusableKeysError, read_keys
 from gateway.identity.relying_party import Metadata, UnusableMetadataError, read_metadata
 from gateway.upstream.issuer_calls import Answer, IssuerCalls
 
 SKEW_SECONDS: Final = 5.0
-WELL_KNOWN: Final = "/.well-known/openid-configuration"
 _WIDE: Final = {4: 16, 6: 48}
 
 

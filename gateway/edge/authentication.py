@@ -155,7 +155,7 @@ class Authenticator:
             return None
         about = scope["gateway"]
         parts = [b"%b %b" % field for field in scope["headers"] if field[0] in _CARRIERS]
-        more = repr((about["secure"], about["path_token"], about.get("ambient", ())))
+        more = repr((about["secure"], about["path_token"], about["ambient"]))
         parts.append(more.encode("utf-8", "surrogatepass"))
         return hashlib.blake2b(b"\n".join(parts), key=self._secret, digest_size=32).digest()
 
@@ -169,7 +169,7 @@ class Authenticator:
         )
         if any(_is_carried(credential) for credential in found):
             about["carried"] = True
-        ambient: tuple[Credential, ...] = about.get("ambient", ())
+        ambient: tuple[Credential, ...] = about["ambient"]
         return found + ambient
 
     async def _first_good(self, credentials: tuple[Credential, ...], *, ip: str) -> Authenticated:

@@ -27,6 +27,7 @@ class Egress:
         self._write: Final = write
         self._clock: Final = clock
         self._counts: Counter[tuple[int, str, int]] = Counter()
+        self._writing: asyncio.Task[None] | None = None
 
     def count(self, principal: Principal, size: int) -> None:
         """Bytes that the server took for the principal, to the end or not."""
@@ -41,7 +42,14 @@ class Egress:
             await self.flush()
 
     async def flush(self) -> None:
-        """Write what was counted; it is counted on where that cannot be done now."""
+        """Write what was counted; it is counted on where that cannot be done now. Whoever is cancelled here leaves the
+        writing to its end, which the next one waits for: nobody could say what was written of it."""
+        if self._writing is not None:
+            await asyncio.shield(self._writing)
+        self._writing = asyncio.create_task(self._written())
+        await asyncio.shield(self._writing)
+
+    async def _written(self) -> None:
         counts, self._counts = self._counts, Counter()
         if not counts:
             return

@@ -18,9 +18,6 @@ class Principal:
     `permissions` are what the role and the scopes of the credential have in common. `credential_id` is the id of the
     token, or the `jti` of the session or JWT; a password has none. `expires_at` is in seconds since 1970; None means
     never. `limits` are those that the user has instead of the role's, a JSON object as text.
-
-    `user_id` is whose jobs, files and settings the caller acts on: in a workspace they are the workspace's, and
-    `member_id` is then the user who asks.
     """
 
     user_id: int
@@ -31,12 +28,6 @@ class Principal:
     credential_id: str | None
     expires_at: float | None
     limits: str = "{}"
-    member_id: int | None = None
-
-    @property
-    def person_id(self) -> int:
-        """Whose name, password, tokens and sessions these are: never a workspace's."""
-        return self.user_id if self.member_id is None else self.member_id
 
     @property
     def is_cookie(self) -> bool:

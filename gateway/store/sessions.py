@@ -12,17 +12,13 @@ from gateway.store.transactions import Transactions
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
-    """One session. Times are in seconds since 1970; `via`, `ip` and `agent` (the browser) are of the login."""
+    """One session. Times are in seconds since 1970."""
 
     jti: str
     user_id: int
     created_at: float
     expires_at: float
     revoked_at: float | None = None
-    via: str = "password"
-    ip: str = ""
-    agent: str = ""
-    last_used_at: float | None = None
 
 
 class Sessions:

@@ -43,10 +43,9 @@ users = Table(
     Column("disabled", Boolean, nullable=False, server_default=false()),
     Column("epoch", Integer, nullable=False, server_default=text("0")),
     Column("created_at", Float, nullable=False),
-    Column("must_change", Boolean, nullable=False, server_default=false()),
     sqlite_autoincrement=True,
 )
-"""AUTOINCREMENT: the id of a removed user is never given to another one. `must_change`: the password, at next login."""
+"""AUTOINCREMENT: the id of a removed user is never given to another one."""
 
 Index("users_by_name", func.lower(users.c.name), unique=True)
 
@@ -73,14 +72,9 @@ sessions = Table(
     Column("created_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),
     Column("revoked_at", Float),
-    Column("via", short_text(16), nullable=False, server_default=text("'password'")),
-    Column("ip", short_text(64), nullable=False, server_default=text("''")),
-    Column("agent", short_text(256), nullable=False, server_default=text("''")),
-    Column("last_used_at", Float),
     Index("sessions_by_user", "user_id"),
     Index("sessions_by_expiry", "expires_at"),
 )
-"""`via`, `ip` and `agent` are of the login: by which of its users' one knows a session in a list."""
 
 servers = Table(
     "servers",
@@ -88,11 +82,8 @@ servers = Table(
     Column("url", TEXT, primary_key=True),
     Column("client_id", short_text(64), nullable=False),
     Column("share_inputs", Boolean),
-    Column("draining", Boolean, nullable=False, server_default=false()),
 )
-"""`share_inputs` is NULL until it was decided whether what lies at the top of the server's input folder is shared.
-`draining`: it finishes what it has and gets no more.
-"""
+"""`share_inputs` is NULL until it was decided whether what lies at the top of the server's input folder is shared."""
 
 identity_version = Table(
     "identity_version",
@@ -161,11 +152,10 @@ turns = Table(
     Column("expected_ms", WHOLE, nullable=False, server_default=text("0")),
     Column("token_id", short_text(16), nullable=False, server_default=text("''")),
     Column("model", TEXT, nullable=False, server_default=text("''")),
-    Column("priority", Integer),
     Index("turns_by_shape", "user_id", "shape", "seq"),
 )
 """What the fair queue and the books keep of each job. Apart from `jobs`, so that a column more does not mean to write
-that table anew. `priority` is an administrator's for this job, instead of the role's.
+that table anew.
 """
 
 gpu_days = Table(

@@ -25,8 +25,7 @@ class User:
 
     `key` is opaque, never changes and never comes back: JWTs name the user by it, so that an old one cannot mean a
     new user of the same name. `epoch` grows when everything that was signed before must end (a new password, a
-    disabled account). `created_at` is in seconds since 1970. `must_change`: the password has to be changed before
-    anything else. `limits` are those that `Limits` keeps, as text.
+    disabled account). `created_at` is in seconds since 1970. `limits` are those that `Limits` keeps, as text.
     """
 
     id: int
@@ -37,7 +36,6 @@ class User:
     disabled: bool
     epoch: int
     created_at: float
-    must_change: bool = False
     limits: str = NONE
 
 

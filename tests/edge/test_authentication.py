@@ -35,6 +35,7 @@ def asked(
         "path_token": path_token,
         "client_ip": ip,
         "secure": secure,
+        "ambient": (),
         "carried": False,
         "principal": None,
     }
