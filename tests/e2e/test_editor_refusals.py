@@ -69,6 +69,9 @@ def test_too_many_submits(door: Door, browse: Browse) -> None:
     editor = browse(person(door, "hasty", rates__submit="1/minute"), "rate")
     editor.open_file("quick", picture())
     editor.run()
+    # The editor takes its errors back when a job begins.
+    editor.wait_for_saved("picture_00001_.png")
+    expect(editor.active()).to_contain_text("0 active")
     error = refused(editor, 429)
     assert error["type"] == "rate_limited"
     seconds = error["extra_info"]["retry_after_seconds"]
@@ -78,8 +81,9 @@ def test_too_many_submits(door: Door, browse: Browse) -> None:
 def test_a_full_queue(door: Door, browse: Browse) -> None:
     """`queue_full`: how many jobs one may have, how many one has, and what frees a place."""
     editor = browse(person(door, "busy", max_queued=1), "queue")
-    editor.open_file("long", slow("long", seconds=20))
+    editor.open_file("long", slow("long", seconds=20, steps=40))
     editor.run()
+    editor.wait_for_picture("LabSlow")
     error = refused(editor, 429)
     assert error["type"] == "queue_full"
     shown(
